@@ -1,0 +1,23 @@
+"""lastsam: what users hold, the `lastsam` command and the client of the HTTP service.
+
+Loaded when first asked for (PEP 562), so that `lastsam --help` does not wait for an HTTP client.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lastsam.client import Client
+    from lastsam.errors import LastsamError, NoService
+
+__all__ = ["Client", "LastsamError", "NoService"]
+
+_HOME = {"Client": "client", "LastsamError": "errors", "NoService": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

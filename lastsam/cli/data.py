@@ -1,0 +1,99 @@
+"""`lastsam data`: the datasets that jobs on this machine may name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lastsam.cli.common import AsJson, CommandError, console, show_json
+from lastsam.cli.local import DataDir, data_dir
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The datasets that jobs on this machine may name.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_datasets(folder: DataDir = None, as_json: AsJson = False) -> None:
+    """List what is at hand, and what could be prepared."""
+    import dataclasses
+
+    from lastsam_core.data.catalogue import available
+
+    found = available(data_dir(folder))
+    if as_json:
+        show_json([dataclasses.asdict(info) for info in found])
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "ready", "train", "test", "image", "classes", "note"):
+        table.add_column(heading)
+    for info in found:
+        image = " x ".join(map(str, info.image)) if info.image else "-"
+        figures = (str(number) if number is not None else "-" for number in (info.train, info.test))
+        classes = str(info.classes) if info.classes is not None else "-"
+        table.add_row(info.name, "yes" if info.prepared else "no", *figures, image, classes, info.note or "")
+    console().print(table)
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="cifar10 or cifar100.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A folder with the archive, or what it unpacks to.")
+    ] = None,
+    folder: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make NAME.npz from the published files; they are downloaded unless --from has them.
+
+    lastsam data prepare cifar10
+    """
+    from lastsam_core.data.prepare import prepare as run
+
+    path = run(name, data_dir(folder), source)
+    _say(name, path, as_json)
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="uint8 x_train [N, H, W, C], y_train [N], x_test, y_test.")],
+    name: Annotated[str, typer.Argument(help="What jobs will call it.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of that name.")] = False,
+    folder: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a dataset of your own and put it where jobs find it.
+
+    lastsam data add flowers.npz flowers
+    """
+    from lastsam_core.data import load_dataset
+    from lastsam_core.data.catalogue import is_name
+
+    if not is_name(name) or name == "digits":
+        raise CommandError(f"{name!r} cannot be a dataset's name.", hint="Lower-case letters, digits and . _ -")
+    place = data_dir(folder)
+    target = place / f"{name}.npz"
+    if target.exists() and not force:
+        raise CommandError(f"There is a dataset {name} already: {target}", hint="--force replaces it.")
+    place.mkdir(parents=True, exist_ok=True)
+    # Checked as a job would read it, and only then in its place.
+    with tempfile.TemporaryDirectory(prefix=".adding-", dir=place) as staging:
+        copy = Path(staging, target.name)
+        shutil.copyfile(file, copy)
+        load_dataset(name, copy.parent)
+        os.replace(copy, target)
+    _say(name, target, as_json)
+
+
+def _say(name: str, path: Path, as_json: bool) -> None:
+    if as_json:
+        show_json({"name": name, "path": str(path), "bytes": path.stat().st_size})
+    else:
+        typer.echo(f"{name} is ready: {path}")

@@ -1,0 +1,125 @@
+"""Submitting a checkpoint and watching what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lastsam.cli.common import FAILED, AsJson, CommandError, Url, console, open_client, show_json
+from lastsam.cli.spec import Preset, Set, Spec, build_spec
+
+__all__ = ["add_to", "show_end", "watch_job"]
+
+_PANEL = "Jobs"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command(rich_help_panel=_PANEL)(submit)
+    app.command(rich_help_panel=_PANEL)(watch)
+
+
+def submit(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint file, or the id of one uploaded before.")],
+    spec: Spec = None,
+    preset: Preset = None,
+    fields: Set = None,
+    name: Annotated[str | None, typer.Option(help="What to call the job.", show_default=False)] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A label; repeatable.", show_default=False)] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it to its end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a checkpoint for refinement.
+
+    lastsam submit model.pt --preset quick --wait
+
+    lastsam submit model.pt --set epochs=5 --set method.rho=0.5 --name first --tag cifar
+    """
+    recipe = build_spec(spec, preset, fields)
+    source = _source(checkpoint)
+    with open_client(url) as client:
+        if dry_run:
+            _show_plan(client.validate(source, recipe), as_json)
+            return
+        job = client.submit(source, recipe, name=name, tags=tag or ())
+        if wait:
+            watch_job(client, job["id"], as_json)
+        elif as_json:
+            show_json(job)
+        else:
+            typer.echo(job["id"])
+            typer.echo(f"accepted; follow it with: lastsam watch {job['id']}", err=True)
+
+
+def watch(
+    job_id: Annotated[str, typer.Argument(help="The job's id.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a job to its end: progress, epochs, and the receipt. Ctrl-C leaves the job running."""
+    with open_client(url) as client:
+        watch_job(client, job_id, as_json)
+
+
+def _source(checkpoint: str) -> Path | str:
+    path = Path(checkpoint)
+    if path.is_file():
+        return path
+    if checkpoint.startswith("ckpt_"):
+        return checkpoint
+    raise CommandError(f"There is no file {checkpoint}.", hint="Give a checkpoint file, or the id of an uploaded one.")
+
+
+def watch_job(client: Any, job_id: str, as_json: bool) -> dict[str, Any]:
+    """Watch, show the end, and leave with status 1 where there is no result."""
+    from lastsam.live import live_view
+    from lastsam.watching import watch
+
+    try:
+        with live_view(console(stderr=as_json)) as view:
+            job = watch(client, job_id, view)
+    except KeyboardInterrupt:
+        typer.echo(f"The job goes on; look again with: lastsam watch {job_id}", err=True)
+        raise
+    show_end(client, job, as_json)
+    return job
+
+
+def show_end(client: Any, job: dict[str, Any], as_json: bool) -> None:
+    """What became of a job that has ended or is paused; Exit 1 unless it succeeded."""
+    if as_json:
+        show_json(job)
+    elif job["status"] == "succeeded":
+        from lastsam.render import receipt_table
+
+        console().print(receipt_table(client.receipt(job["id"])))
+        typer.echo(f"weights: lastsam download {job['id']}")
+    elif job["status"] == "paused":
+        typer.echo(f"{job['id']} is paused; it goes on with: lastsam resume {job['id']}", err=True)
+    else:
+        error = job.get("error") or {}
+        typer.echo(f"{job['id']} {job['status']}{': ' + error['message'] if error.get('message') else '.'}", err=True)
+        if error.get("hint"):
+            typer.echo(f"  {error['hint']}", err=True)
+    if job["status"] != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(plan)
+        return
+    from lastsam.render import duration
+
+    found, cost = plan.get("checkpoint") or {}, plan["estimate"]
+    if found:
+        typer.echo(f"checkpoint: {found['arch']}, {found['num_classes']} classes")
+    if cost.get("seconds") is not None:
+        typer.echo(f"time: about {duration(cost['seconds'])}")
+    typer.echo(cost["basis"])
+    for warning in plan["warnings"]:
+        typer.echo(f"warning: {warning}")

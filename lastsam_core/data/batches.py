@@ -1,0 +1,189 @@
+"""Batches from a set that lies on the device as uint8, each a pure function of (seed, epoch, step).
+
+Nothing is decoded, copied from the host or looped over image by image: a batch is gathered, cropped, flipped and
+normalised at once. What is random about an epoch is drawn for the whole epoch on a CPU generator, so that a CPU and a
+GPU see the same images and a run can go on in the middle of an epoch without replaying it. Cropping follows
+torchvision's RandomCrop(32, padding=4) as in the papers: black pixels around the image, before normalising.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lastsam_core.data.chance import seed_for
+from lastsam_core.recipe import Channels
+
+__all__ = ["EvalBatches", "TrainBatches", "normalized", "resident"]
+
+Index = NDArray[np.int64]
+
+
+def resident(
+    x: NDArray[np.uint8], y: Index, index: Index | None = None, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """The images (of `index`, or all) on the device: uint8 [N, C, H, W] in channels_last memory, labels int64 [N]."""
+    # A copy even of everything: torch must not write to, nor warn about, a read-only map of a file.
+    images = np.array(x) if index is None else np.asarray(x[index])
+    labels = np.array(y) if index is None else y[index]
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2), torch.from_numpy(labels).to(device)
+
+
+class _Normalizer:
+    """(pixel / 255 - mean) / std, as one subtraction and one product: the same bits on every device."""
+
+    def __init__(self, channels: Channels, images: Tensor, dtype: torch.dtype) -> None:
+        count, width = images.shape[1], images.shape[3]
+        if len(channels.mean) not in (1, count):
+            raise ValueError(f"the normalization has {len(channels.mean)} channels, the images have {count}")
+        mean = torch.tensor(channels.mean, dtype=torch.float64, device="cpu").expand(count)
+        std = torch.tensor(channels.std, dtype=torch.float64, device="cpu").expand(count)
+        # Spread over a row of pixels: an inner loop over 3 channels would be several times slower than one over 96.
+        self.shift = (255 * mean).repeat(width).to(images.device, torch.float32)
+        self.scale = (1 / (255 * std)).repeat(width).to(images.device, torch.float32)
+        self.dtype = dtype
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, H, W, C], contiguous -> [B, C, H, W] in channels_last memory."""
+        rows = pixels.flatten(2).to(torch.float32).sub_(self.shift).mul_(self.scale)
+        return rows.to(self.dtype).view(pixels.shape).permute(0, 3, 1, 2)
+
+
+def normalized(images: Tensor, channels: Channels, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 [N, C, H, W] -> (pixel / 255 - mean) / std, same shape, channels_last memory."""
+    return _Normalizer(channels, images, dtype)(images.permute(0, 2, 3, 1).contiguous())
+
+
+class EvalBatches:
+    """A set in its own order, normalised: an iterable of (x [B, C, H, W], y [B]) that can be gone through again."""
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        channels: Channels,
+        batch_size: int = 500,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+        self._normalizer = _Normalizer(channels, images, dtype)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.labels) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for a in range(0, len(self.labels), self.batch_size):
+            pixels = self.images[a : a + self.batch_size].permute(0, 2, 3, 1).contiguous()
+            yield self._normalizer(pixels), self.labels[a : a + self.batch_size]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """All chance of one epoch, on the device."""
+
+    epoch: int
+    order: Tensor  # int64 [N]
+    # By an image's place in the set, so that what happens to it depends neither on the order nor on the batch size:
+    top: Tensor  # int64 [N, 1], where the crop begins in the padded image
+    left: Tensor  # int64 [N, 1]
+    flip: Tensor  # bool [N, 1]
+
+
+class TrainBatches:
+    """Shuffled, augmented, normalised batches for training.
+
+    images: uint8 [N, C, H, W], labels: int64 [N], as `resident` gives them, with noise and limits already applied.
+    augment "basic": black padding by H // 8 (4 at 32 pixels), a random crop back, a horizontal flip of every second
+    image.
+
+    The last batch of an epoch may be short, as in the papers' code. One of a single image is left out (another image
+    each epoch), since BatchNorm has no variance to take from one image; only `batch_size` 1 or a set of one keeps such
+    batches.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        channels: Channels,
+        batch_size: int,
+        seed: int,
+        augment: str = "basic",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if augment not in ("none", "basic"):
+            raise ValueError(f'augment is "none" or "basic", not {augment!r}')
+        if len(labels) == 0 or len(images) != len(labels):
+            raise ValueError(f"{len(images)} images and {len(labels)} labels: one label an image, at least one image")
+        self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
+        self.padding = images.shape[2] // 8
+        self.augment = augment == "basic"
+        self._down = torch.arange(images.shape[2], device=images.device)
+        self._across = torch.arange(images.shape[3], device=images.device)
+        self._normalizer = _Normalizer(channels, images, dtype)
+        self._plan: _Plan | None = None
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Images that an epoch trains on: all, or all but one (see the class)."""
+        n = len(self.labels)
+        return n - 1 if n % self.batch_size == 1 and n > 1 and self.batch_size > 1 else n
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, a short last one included."""
+        return math.ceil(self.images_per_epoch / self.batch_size)
+
+    def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Batch `step` (0-based) of epoch `epoch`: x [B, C, H, W] in channels_last memory, y int64 [B]."""
+        if not 0 <= step < self.steps_per_epoch:
+            raise IndexError(f"step {step} of an epoch of {self.steps_per_epoch}")
+        plan = self._planned(epoch)
+        a = step * self.batch_size
+        chosen = plan.order[a : min(a + self.batch_size, self.images_per_epoch)]
+        pixels = self.images.permute(0, 2, 3, 1)[chosen]
+        if self.augment:
+            rows = plan.top[chosen] + self._down
+            columns = plan.left[chosen] + torch.where(plan.flip[chosen], self._across.flip(0), self._across)
+            pixels = _cropped(pixels, self.padding, rows, columns)
+        return self._normalizer(pixels), self.labels[chosen]
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch from `first_step` on."""
+        return (self.batch(epoch, step) for step in range(first_step, self.steps_per_epoch))
+
+    def _planned(self, epoch: int) -> _Plan:
+        if self._plan is None or self._plan.epoch != epoch:
+            self._plan = self._draw(epoch)
+        return self._plan
+
+    def _draw(self, epoch: int) -> _Plan:
+        n, device = len(self.labels), self.images.device
+        order = torch.randperm(n, generator=_generator(self.seed, "order", epoch), device="cpu")
+        chance = _generator(self.seed, "augment", epoch)
+        top, left = torch.randint(2 * self.padding + 1, (2, n, 1), generator=chance, device="cpu")
+        flip = torch.randint(2, (n, 1), generator=chance, device="cpu").bool()
+        return _Plan(
+            epoch=epoch, order=order.to(device), top=top.to(device), left=left.to(device), flip=flip.to(device)
+        )
+
+
+def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(seed_for(seed, purpose, epoch))
+
+
+def _cropped(pixels: Tensor, padding: int, rows: Tensor, columns: Tensor) -> Tensor:
+    """pixels uint8 [B, H, W, C] -> what rows [B, H] and columns [B, W] point to in the image with black around it."""
+    count, height, width, channels = pixels.shape
+    padded = pixels.new_zeros(count, height + 2 * padding, width + 2 * padding, channels)
+    padded[:, padding : padding + height, padding : padding + width] = pixels
+    image = torch.arange(count, device=pixels.device)
+    return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -1,0 +1,166 @@
+"""Which datasets a machine has, told from file headers alone: no torch, no image read, a millisecond a dataset.
+
+`LASTSAM_DATA_DIR` holds one `NAME.npz` a dataset; a job names a dataset and never gives a path. An `.npz` is a zip of
+`.npy` files, whose headers say shape and type (numpy's NEP 1), so that the API process can list datasets at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tokenize
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from lastsam_core.errors import BadDataset
+
+__all__ = ["MEMBERS", "UNREADABLE", "DatasetInfo", "Header", "available", "check_headers", "headers", "is_name"]
+
+MEMBERS = ("x_train", "y_train", "x_test", "y_test")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# What zipfile, zlib and numpy raise over a damaged or foreign file; numpy takes a strange header to the tokenizer.
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+)
+DIGITS_TRAIN, DIGITS_TEST = 1438, 359  # as digits.py splits them, told without importing scikit-learn
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """A dataset that jobs may name, or could name once it is prepared."""
+
+    name: str
+    train: int | None  # images to train on; None where the file cannot be read
+    test: int | None
+    image: tuple[int, ...] | None  # height, width, channels
+    classes: int | None  # None: the file does not name its classes, the labels tell
+    prepared: bool  # whether a job can use it now
+    note: str | None = None  # what is wrong, or what would prepare it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """One array of an `.npz`: what its `.npy` header says."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    data_start: int  # bytes of header before the array's own bytes
+    member: zipfile.ZipInfo
+    fortran: bool
+
+
+def is_name(name: str) -> bool:
+    """Whether the name is one a job may give; no such name leads out of the data directory."""
+    return NAME.fullmatch(name) is not None
+
+
+def headers(path: Path) -> dict[str, Header]:
+    """Every array of an `.npz` by name. BadDataset where the file is no such thing."""
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.filename.endswith(".npy"):
+                    with archive.open(member) as stream:
+                        found[member.filename[:-4]] = _header(stream, member)
+    except UNREADABLE as why:
+        raise BadDataset(
+            f"{path.name} is not a readable .npz: {why}",
+            hint="Write it again with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...).",
+        ) from why
+    return found
+
+
+def _header(stream: IO[bytes], member: zipfile.ZipInfo) -> Header:
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"{member.filename} has .npy version {version}")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if not dtype.hasobject and stream.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+        raise ValueError(f"{member.filename} does not have the {list(shape)} numbers that its header speaks of")
+    return Header(shape=shape, dtype=dtype, data_start=stream.tell(), member=member, fortran=fortran)
+
+
+def available(data_dir: Path) -> list[DatasetInfo]:
+    """Every dataset at hand or easily had, by name; a broken file is listed as not prepared, with what is wrong."""
+    rows = {
+        "cifar10": _missing("cifar10", 50_000, 10_000, 10),
+        "cifar100": _missing("cifar100", 50_000, 10_000, 100),
+    }
+    for path in sorted(Path(data_dir).glob("*.npz")):
+        if is_name(path.stem):
+            rows[path.stem] = _described(path)
+    rows["digits"] = DatasetInfo(
+        name="digits", train=DIGITS_TRAIN, test=DIGITS_TEST, image=(32, 32, 3), classes=10, prepared=True
+    )
+    return [rows[name] for name in sorted(rows)]
+
+
+def _missing(name: str, train: int, test: int, classes: int) -> DatasetInfo:
+    note = f"lastsam data prepare {name}"
+    return DatasetInfo(name=name, train=train, test=test, image=(32, 32, 3), classes=classes, prepared=False, note=note)
+
+
+def _described(path: Path) -> DatasetInfo:
+    try:
+        found = headers(path)
+        check_headers(path.stem, found)
+    except BadDataset as why:
+        return DatasetInfo(
+            name=path.stem, train=None, test=None, image=None, classes=None, prepared=False, note=why.message
+        )
+    return DatasetInfo(
+        name=path.stem,
+        train=found["x_train"].shape[0],
+        test=found["x_test"].shape[0],
+        image=found["x_train"].shape[1:],
+        classes=found["classes"].shape[0] if "classes" in found else None,
+        prepared=True,
+    )
+
+
+def check_headers(name: str, found: dict[str, Header]) -> None:
+    """BadDataset, naming the array and the remedy, unless shapes and types are those of a dataset."""
+    for key in MEMBERS:
+        if key not in found:
+            raise _bad(name, f"it has no array {key!r}", f"It must hold {', '.join(MEMBERS)}.")
+    for part in ("train", "test"):
+        x, y = found[f"x_{part}"], found[f"y_{part}"]
+        if x.dtype != np.uint8:
+            raise _bad(name, f"x_{part} is {x.dtype}, not uint8", "Save pixels as uint8, 0 to 255.")
+        if len(x.shape) != 4:
+            hint = "Save images as [N, H, W, C]; grey ones have C = 1."
+            raise _bad(name, f"x_{part} has shape {list(x.shape)}, not [N, H, W, C]", hint)
+        if not 1 <= x.shape[3] <= 16:
+            raise _bad(name, f"x_{part} has {x.shape[3]} channels", "Channels come last and are 1 to 16.")
+        if 0 in x.shape:
+            raise _bad(name, f"x_{part} is empty", "Give both parts at least one image.")
+        if y.dtype.kind not in "iu" or len(y.shape) != 1:
+            raise _bad(name, f"y_{part} is {y.dtype} {list(y.shape)}", "Save labels as integers of shape [N].")
+        if x.shape[0] != y.shape[0]:
+            raise _bad(name, f"x_{part} has {x.shape[0]} images, y_{part} {y.shape[0]} labels", "Give one label each.")
+    if found["x_train"].shape[1:] != found["x_test"].shape[1:]:
+        sizes = f"{list(found['x_train'].shape[1:])} and {list(found['x_test'].shape[1:])}"
+        raise _bad(name, f"training and test images differ in shape: {sizes}", "Resize them to one shape.")
+    if "classes" in found and (len(found["classes"].shape) != 1 or found["classes"].dtype.kind not in "US"):
+        raise _bad(name, "classes is not a list of strings", "Save numpy.array([...]) of class names, or leave it out.")
+
+
+def _bad(name: str, wrong: str, hint: str) -> BadDataset:
+    return BadDataset(f"dataset {name!r} cannot be used: {wrong}", hint=hint)

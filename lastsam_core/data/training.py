@@ -1,0 +1,53 @@
+"""From a dataset, a split and a recipe to the batches that train, choose and report.
+
+The only place where label noise, `train_limit` and the split meet, so that each is applied once and in this order:
+noise over the whole training set, then the images that may train, then the limit.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from lastsam_core.data.batches import EvalBatches, TrainBatches, resident
+from lastsam_core.data.datasets import Dataset
+from lastsam_core.data.noise import limited, noisy_labels
+from lastsam_core.data.selection import Split
+from lastsam_core.recipe import Channels, Recipe
+
+__all__ = ["report_batches", "select_batches", "train_batches"]
+
+
+def train_batches(
+    dataset: Dataset, split: Split, recipe: Recipe, channels: Channels, device: torch.device | str = "cpu"
+) -> TrainBatches:
+    """The recipe's training batches, float32."""
+    labels = noisy_labels(dataset.y_train, recipe.data.label_noise, len(dataset.classes), recipe.seed)
+    index = limited(split.train_index, recipe.data.train_limit, recipe.seed)
+    images, targets = resident(dataset.x_train, labels, index, device)
+    return TrainBatches(
+        images,
+        targets,
+        channels=channels,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        augment=recipe.data.augment,
+    )
+
+
+def select_batches(
+    dataset: Dataset, split: Split, channels: Channels, device: torch.device | str = "cpu", batch_size: int = 500
+) -> EvalBatches | None:
+    """The images that choose, with clean labels; None where the split has none."""
+    if split.select_index is None:
+        return None
+    from_train = split.select_from == "train"
+    x, y = (dataset.x_train, dataset.y_train) if from_train else (dataset.x_test, dataset.y_test)
+    return EvalBatches(*resident(x, y, split.select_index, device), channels=channels, batch_size=batch_size)
+
+
+def report_batches(
+    dataset: Dataset, split: Split, channels: Channels, device: torch.device | str = "cpu", batch_size: int = 500
+) -> EvalBatches:
+    """The test images that report."""
+    images, labels = resident(dataset.x_test, dataset.y_test, split.report_index, device)
+    return EvalBatches(images, labels, channels=channels, batch_size=batch_size)

@@ -1,0 +1,211 @@
+"""Where the ascent pass goes: eps = argmax of <g, eps> over a ball around the weights, in closed form.
+
+One formula covers every row of Foret et al. 2021 (SAM, eq. 2) and Kwon et al. 2021 (ASAM, alg. 1 and sec. 4). With T
+a positive diagonal (ones for SAM) and 1/p + 1/q = 1, the maximiser of <g, eps> under ||T^-1 eps||_p <= rho is
+
+    eps = rho T sign(u) |u|^(q-1) / ||u||_q^(q-1),   u = T g,
+
+by Hoelder's inequality. p = 2 gives rho T^2 g / ||T g||, p = inf gives rho T sign(g). Norms run over all parameters.
+"""
+
+# pyright: reportPrivateImportUsage=false
+# torch._foreach_* (multi-tensor kernels) have no public names; torch.optim is built on them.
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Leaf", "Perturbation", "epsilon", "global_norm", "leaves_of", "scale"]
+
+_NORM_LAYER = re.compile(r"Norm(\dd)?$")
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_LOOPED = ("cpu",)
+_REDUCE_IN = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbation:
+    """The description of the ball: which norm, how large, in which geometry."""
+
+    method: Literal["sam", "asam"] = "asam"
+    """sam: T = 1 (Foret); asam: T follows the weights (Kwon)."""
+    rho: float = 0.5
+    """Radius, dimensionless, >= 0."""
+    eta: float = 0.01
+    """Added to T where T follows the weights (Kwon alg. 1), >= 0; asam, dialect paper."""
+    p: float = 2.0
+    """Exponent of the ball's norm: > 1, or inf (Foret eq. 2, Kwon sec. 4)."""
+    normalize: Literal["element", "filter"] = "element"
+    """element: T = |w|; filter: the 2-norm of the convolution filter a weight is in, |w| outside (Kwon eq. 5)."""
+    normalize_bias: bool = False
+    """Whether T follows the parameters that are no weights too (Kwon sec. 5.2: no); dialect paper."""
+    dialect: Literal["paper", "davda54"] = "paper"
+    """paper: T = |w| + eta where the name has "weight", 1 elsewhere; davda54: T = |w| everywhere, no eta."""
+    scope: Literal["all", "norm"] = "all"
+    """norm: only normalisation layers are perturbed, and the norm is over them (SAM-ON, Mueller 2023)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rho < math.inf:
+            raise ValueError(f"rho must be finite and at least 0, got {self.rho}")
+        if not 0 <= self.eta < math.inf:
+            raise ValueError(f"eta must be finite and at least 0, got {self.eta}")
+        if not self.p > 1:
+            raise ValueError(f"p must be greater than 1 (or inf), got {self.p}")
+        choices = {
+            "method": ("sam", "asam"),
+            "normalize": ("element", "filter"),
+            "dialect": ("paper", "davda54"),
+            "scope": ("all", "norm"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Leaf:
+    """A parameter and what the formulas need to know of it."""
+
+    name: str
+    """Its name in the model; the paper's dialect goes by it."""
+    parameter: Tensor
+    """The tensor itself, any shape."""
+    is_filter: bool = False
+    """Whether dimension 0 counts convolution filters (transposed convolutions are not taken for filters)."""
+    in_norm: bool = False
+    """Whether it belongs to a normalisation layer (class named *Norm, *Norm1d, *Norm2d or *Norm3d)."""
+
+
+def leaves_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> list[Leaf]:
+    """The parameters of `model` in its own order, tied ones once; only those in `among` if given."""
+    wanted = None if among is None else {id(p) for p in among}
+    found: dict[int, Leaf] = {}
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
+            if id(parameter) not in found and (wanted is None or id(parameter) in wanted):
+                found[id(parameter)] = Leaf(
+                    name=name,
+                    parameter=parameter,
+                    is_filter=isinstance(module, _CONVOLUTIONS) and parameter.dim() > 2,
+                    in_norm=_NORM_LAYER.search(type(module).__name__) is not None,
+                )
+    return list(found.values())
+
+
+def _role(spec: Perturbation, leaf: Leaf) -> Literal["plain", "element", "filter"]:
+    follows = spec.dialect == "davda54" or spec.normalize_bias or "weight" in leaf.name
+    if spec.method == "sam" or not follows:
+        return "plain"
+    return "filter" if spec.normalize == "filter" and leaf.is_filter else "element"
+
+
+def _scales(spec: Perturbation, role: str, weights: list[Tensor]) -> list[Tensor] | None:
+    if role == "plain":
+        return None
+    if role == "filter":
+        scales = [torch.linalg.vector_norm(w, dim=tuple(range(1, w.dim())), keepdim=True) for w in weights]
+    else:
+        scales = list(torch._foreach_abs(weights))
+    if spec.dialect == "paper" and spec.eta:
+        torch._foreach_add_(scales, spec.eta)
+    return scales
+
+
+def scale(spec: Perturbation, leaf: Leaf) -> Tensor | None:
+    """The diagonal of T at this parameter, broadcastable to its shape; None where T = 1."""
+    with torch.no_grad():
+        scales = _scales(spec, _role(spec, leaf), [leaf.parameter])
+    return None if scales is None else scales[0]
+
+
+def global_norm(tensors: Sequence[Tensor], p: float = 2.0) -> Tensor:
+    """The p-norm over all elements of all tensors, 0-dim, on the first one's device; never waits for the device.
+
+    Half-precision tensors are reduced in fp32.
+    """
+    parts: list[Tensor] = []
+    for batch in _batches(tensors):
+        own = [tensors[i] for i in batch]
+        parts += torch._foreach_norm(own, p, _REDUCE_IN.get(own[0].dtype))
+    widest = max((part.dtype for part in parts), key=lambda dtype: torch.finfo(dtype).bits)
+    return torch.linalg.vector_norm(torch.stack([part.to(tensors[0].device, widest) for part in parts]), p)
+
+
+def _batches(tensors: Sequence[Tensor], roles: Sequence[str] | None = None) -> list[list[int]]:
+    # The one place that chooses between a loop and multi-tensor kernels: every formula is written in torch._foreach_*,
+    # which on CPU is a loop anyway. There batches of one keep the temporaries to a single tensor; on CUDA one batch
+    # for each device, dtype and treatment keeps the launches to a handful.
+    if all(tensor.device.type in _LOOPED for tensor in tensors):
+        return [[i] for i in range(len(tensors))]
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        groups.setdefault((tensor.device, tensor.dtype, roles[i] if roles else ""), []).append(i)
+    return list(groups.values())
+
+
+def _nonzero(norm: Tensor) -> Tensor:
+    # The papers' codes add 1e-12 to the norm, which makes eps depend on the scale of the loss. Only an exact zero needs
+    # a guard: eps is then 0 / 1 = 0. So a loss times 2^16 (a loss scaler) gives the same eps, bit for bit.
+    return torch.where(norm == 0, torch.ones_like(norm), norm)
+
+
+@torch.no_grad()
+def epsilon(spec: Perturbation, leaves: Sequence[Leaf], gradients: Sequence[Tensor]) -> list[Tensor]:
+    """The perturbation of each leaf, in its shape, for gradients of the leaves' shapes; zeros where all are zero.
+
+    Leaves outside `spec.scope` are the caller's to leave out. Gradients are not changed, and no host waits for a
+    device. Scaling all gradients by a power of two leaves the result bit-equal, away from under- and overflow.
+    """
+    if not leaves:
+        return []
+    roles = [_role(spec, leaf) for leaf in leaves]
+    batches = _batches([leaf.parameter for leaf in leaves], roles)
+    q = 1.0 if math.isinf(spec.p) else spec.p / (spec.p - 1)
+    eps: list[Tensor] = list(gradients)
+
+    def put(batch: list[int], values: Iterable[Tensor]) -> None:
+        for i, value in zip(batch, values, strict=True):
+            eps[i] = value
+
+    def scales(batch: list[int]) -> list[Tensor] | None:
+        # Computed anew for each use: |w| costs less time than keeping a copy of the model costs memory.
+        return _scales(spec, roles[batch[0]], [leaves[i].parameter for i in batch])
+
+    for batch in batches:  # u = T g
+        if (t := scales(batch)) is not None:
+            put(batch, torch._foreach_mul([eps[i] for i in batch], t))
+
+    if q == 2:
+        factor = spec.rho / _nonzero(global_norm(eps))
+    elif q == 1:
+        factor = torch.full((), spec.rho, dtype=torch.float64, device=eps[0].device)
+    else:
+        # u / max |u| first: a correctly rounded quotient, so still free of the loss's scale, and high powers of it
+        # neither vanish nor overflow before they are summed.
+        largest = _nonzero(global_norm(eps, math.inf))
+        for batch in batches:
+            own = [eps[i] for i in batch]
+            put(batch, torch._foreach_div(own, largest.to(own[0])))
+        factor = spec.rho / _nonzero(global_norm(eps, q)).pow(q - 1)
+
+    for batch in batches:
+        own = [eps[i] for i in batch]
+        if q != 2:
+            signs = torch._foreach_sign(own)
+            if q != 1:
+                powers = torch._foreach_abs(own)
+                torch._foreach_pow_(powers, q - 1)
+                torch._foreach_mul_(signs, powers)
+            own = list(signs)
+        own = list(torch._foreach_mul(own, factor.to(own[0])))
+        if (t := scales(batch)) is not None:
+            torch._foreach_mul_(own, t)
+        put(batch, own)
+    return eps

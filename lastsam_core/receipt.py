@@ -1,0 +1,84 @@
+"""The receipt: what was there before, what is there now, what it cost, and a sentence that does not flatter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["make_receipt", "verdict"]
+
+VERSION = 1
+# The usual level; the p-value itself stands beside it.
+_LEVEL = 0.05
+
+
+def verdict(
+    *, before: dict[str, Any], after: dict[str, Any], mcnemar: dict[str, Any], delivered: str, steps: int
+) -> str:
+    """One sentence on before and after.
+
+    before, after: {test, sharpness} as evaluations and sharpness in JSON; mcnemar: {only_before, only_after, p_value}.
+    """
+    if steps == 0:
+        return "Nothing was trained: the uploaded weights are returned as they were."
+    a, b = before["test"]["accuracy"], after["test"]["accuracy"]
+    gain = 100 * (b - a)
+    sentence = f"Test accuracy {100 * a:.2f} % -> {100 * b:.2f} % ({gain:+.2f} points, n = {after['test']['n']}"
+    p = mcnemar["p_value"]
+    if p < _LEVEL:
+        sentence += f"; paired test p = {p:.2g}: {'better' if gain > 0 else 'worse'}, beyond chance)"
+    else:
+        sentence += f"; paired test p = {p:.2g}: no difference beyond chance)"
+    sentence += _flatness(before.get("sharpness"), after.get("sharpness"))
+    if delivered == "uploaded":
+        sentence += " The selection set did not support the refined weights, so the uploaded ones are returned."
+    return sentence
+
+
+def _flatness(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+    if not before or not after:
+        return "."
+    changes = []
+    for kind, name in (("sam", "SAM"), ("adaptive", "adaptive")):
+        old, new = before[kind]["ascent"], after[kind]["ascent"]
+        if old is None or new is None:
+            continue
+        word = "flatter" if new < old else "sharper"
+        changes.append(f"{name} sharpness {old:.4g} -> {new:.4g} ({word})")
+    return f"; {', '.join(changes)}." if changes else "."
+
+
+def make_receipt(
+    *,
+    job_id: str | None,
+    checkpoint: dict[str, Any],
+    recipe: dict[str, Any],
+    recipe_sha256: str,
+    data: dict[str, Any],
+    before: dict[str, Any],
+    after: dict[str, Any],
+    mcnemar: dict[str, Any],
+    delivered: str,
+    cost: dict[str, Any],
+    environment: dict[str, Any],
+    notes: list[str],
+) -> dict[str, Any]:
+    """Receipt version 1, ready for JSON; enough to run it again."""
+    return {
+        "version": VERSION,
+        "job_id": job_id,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "verdict": verdict(before=before, after=after, mcnemar=mcnemar, delivered=delivered, steps=cost["steps"]),
+        "delivered": delivered,
+        "checkpoint": checkpoint,
+        "recipe": recipe,
+        "recipe_sha256": recipe_sha256,
+        "data": data,
+        "before": before,
+        "after": after,
+        "control": None,
+        "mcnemar": mcnemar,
+        "cost": cost,
+        "environment": environment,
+        "notes": notes,
+    }

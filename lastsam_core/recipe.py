@@ -1,0 +1,303 @@
+"""The recipe: what a job does to a checkpoint, and the only spec there is.
+
+The API accepts it, stores it as sent and as resolved, and publishes its JSON Schema; the trainer consumes it.
+Nothing heavier than pydantic is imported here. Sources: Foret et al. 2021 (SAM), Kwon et al. 2021 (ASAM),
+Zhang (LastSAM); the defaults are the last one's LastSAM-ASAM on CIFAR-10.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+__all__ = ["PRESETS", "Channels", "Recipe", "preset"]
+
+DEFAULT_RHO = {"sam": 0.05, "asam": 0.5, "sgd": 0.0}
+
+
+def _only(value: Any) -> BeforeValidator:
+    def check(given: Any) -> Any:
+        if given != value or type(given) is not type(value):
+            raise ValueError(f"this version supports only {value!r} here; leave the field out")
+        return given
+
+    return BeforeValidator(check)
+
+
+class Part(BaseModel):
+    """A frozen group of fields that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Channels(Part):
+    """Per-channel input normalisation, in units of pixel value / 255."""
+
+    mean: tuple[float, ...] = Field(min_length=1, max_length=16, description="Mean of each channel, 0 to 1.")
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=1, max_length=16, description="Standard deviation of each channel, > 0."
+    )
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Channels:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels, std has {len(self.std)}; give one of each a channel")
+        return self
+
+
+class Model(Part):
+    """Which architecture the checkpoint belongs to."""
+
+    arch: str = Field(default="auto", max_length=100, description='An architecture of GET /architectures, or "auto".')
+    num_classes: int | None = Field(
+        default=None, ge=2, le=100_000, description="Outputs of the head; null reads it off."
+    )
+
+
+class Data(Part):
+    """Which images train, select and report."""
+
+    name: str = Field(
+        default="cifar10", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="A dataset of GET /datasets."
+    )
+    normalization: Literal["auto"] | Channels = Field(
+        default="auto",
+        description='What the checkpoint\'s inputs were scaled with; "auto" finds it on training images.',
+    )
+    augment: Literal["none", "basic"] = Field(
+        default="basic",
+        description="basic: crop after padding by 4 (images of 32 pixels) and horizontal flip, as in Foret 4.",
+    )
+    label_noise: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Fraction of training labels replaced by another class, symmetric (Foret 4.3).",
+    )
+    train_limit: int | None = Field(default=None, ge=1, description="Train on a fixed random subset of so many images.")
+    selection: Literal["auto", "train_holdout", "test_half", "none"] = Field(
+        default="auto", description="Which images choose, where something is chosen; never those that report."
+    )
+    holdout: float = Field(
+        default=0.1, gt=0, lt=1, description="Fraction of the training set held out by train_holdout."
+    )
+    test_each_epoch: bool = Field(
+        default=False,
+        description="Evaluate on the reporting images after each epoch (the papers' best-epoch convention).",
+    )
+
+
+class Method(Part):
+    """The perturbation of the ascent pass."""
+
+    name: Literal["asam", "sam", "sgd"] = Field(
+        default="asam", description="ASAM (Kwon), SAM (Foret), or plain descent."
+    )
+    rho: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Radius of the neighbourhood, dimensionless; null: 0.5 for ASAM, 0.05 for SAM.",
+    )
+    eta: float = Field(default=0.01, ge=0, le=10, description="Added to |w| in ASAM's T_w (Kwon alg. 1).")
+    p: float | Literal["inf"] = Field(
+        default=2.0, description='Norm of the ball: > 1, or "inf" (Foret eq. 2, Kwon sec. 4).'
+    )
+    normalize: Literal["element", "filter"] = Field(
+        default="element", description="T_w by element or by filter (Kwon eq. 5)."
+    )
+    normalize_bias: bool = Field(default=False, description="Whether T_w also scales biases (Kwon sec. 5.2: no).")
+    dialect: Literal["paper", "davda54"] = Field(
+        default="paper",
+        description="paper: T = |w| + eta on weights, 1 elsewhere; davda54: T = |w| everywhere, no eta.",
+    )
+    scope: Literal["all", "norm"] = Field(
+        default="all", description="norm: only normalisation layers move (Mueller 2023)."
+    )
+    m: Annotated[None, _only(None)] = Field(default=None, description="m-sharpness; null: the whole batch (Foret 4.1).")
+    ascent_steps: Annotated[Literal[1], _only(1)] = Field(
+        default=1, description="Ascent steps inside the ball (Foret C.6)."
+    )
+    direction: Annotated[Literal["gradient"], _only("gradient")] = Field(
+        default="gradient", description="Ascent direction."
+    )
+    orthogonal: Annotated[Literal[False], _only(False)] = Field(default=False, description="LastSAM eq. 3.")
+    second_order: Annotated[Literal[False], _only(False)] = Field(default=False, description="Foret C.4.")
+    penalty: Annotated[None, _only(None)] = Field(default=None, description="LastSAM eq. 2; null: plain SAM.")
+
+    @model_validator(mode="after")
+    def _p_above_one(self) -> Method:
+        if self.p != "inf" and not float(self.p) > 1:
+            raise ValueError(f'p must be greater than 1 or "inf", got {self.p}')
+        return self
+
+
+class Optimizer(Part):
+    """The base step that the sharpness-aware gradient is given to."""
+
+    name: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="A torch optimizer.")
+    lr: float = Field(default=0.1, gt=0, le=1e4, description="Peak learning rate of the schedule.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD.")
+    nesterov: bool = Field(default=False, description="Nesterov momentum of SGD.")
+    weight_decay: float = Field(
+        default=5e-4, ge=0, le=1, description="Taken at the unperturbed weights (Foret alg. 1)."
+    )
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=(0.9, 0.999), description="Decay rates of Adam and AdamW."
+    )
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Optimizer:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum > 0")
+        return self
+
+
+class Schedule(Part):
+    """The learning rate over the phase, and how the phase enters it."""
+
+    kind: Literal["cosine", "constant", "multistep"] = Field(
+        default="cosine", description="Shape of the learning rate."
+    )
+    entry: Literal["continue", "restart"] = Field(
+        default="continue", description="continue: enter at enter_at and finish; restart: begin a new schedule at lr."
+    )
+    enter_at: float = Field(
+        default=2 / 3,
+        ge=0,
+        lt=1,
+        description="Fraction of the schedule already behind; 2/3 is the paper's 100 of 150 epochs.",
+    )
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(0.5, 0.75),
+        max_length=32,
+        description="multistep: fractions of the schedule at which lr is multiplied.",
+    )
+    gamma: float = Field(default=0.1, gt=0, le=1, description="multistep: the factor at each milestone.")
+
+
+class BatchNorm(Part):
+    """What happens to the running statistics."""
+
+    second_pass: Literal["frozen", "update"] = Field(
+        default="frozen", description="Whether the perturbed pass may touch the running statistics."
+    )
+    statistics: Literal["train", "frozen"] = Field(
+        default="train", description="frozen: BatchNorm stays in evaluation mode during the whole phase."
+    )
+
+
+class Deliver(Part):
+    """Which weights are given back."""
+
+    which: Literal["last", "best"] = Field(
+        default="last", description="best: the epoch that the selection set prefers."
+    )
+    gate: Literal["report", "never_worse"] = Field(
+        default="report",
+        description="never_worse: the uploaded weights, unless the selection set supports the refined ones.",
+    )
+
+
+class Flatness(Part):
+    """What is measured before and after; evidence, never a criterion."""
+
+    sharpness: bool = Field(
+        default=True, description="Worst-case SAM and adaptive sharpness (Foret sec. 2, Kwon def. 2)."
+    )
+    samples: int = Field(default=1024, ge=1, le=1_000_000, description="Training images that sharpness is measured on.")
+    rho: float = Field(default=0.05, gt=0, le=100, description="Radius of the SAM sharpness.")
+    adaptive_rho: float = Field(default=0.5, gt=0, le=100, description="Radius of the adaptive sharpness.")
+    ascent_steps: int = Field(default=5, ge=0, le=1000, description="Projected-ascent steps inside the ball.")
+    hessian: Annotated[Literal[False], _only(False)] = Field(default=False, description="Hessian spectrum.")
+    landscape: Annotated[None, _only(None)] = Field(default=None, description="Loss landscape.")
+    barrier: Annotated[Literal[False], _only(False)] = Field(default=False, description="Linear loss barrier.")
+
+
+class Recipe(Part):
+    """Everything a sharpness-aware phase needs to know; all fields optional."""
+
+    model: Model = Model()
+    data: Data = Data()
+    method: Method = Method()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    epochs: int = Field(default=50, ge=1, le=10_000, description="Epochs of the phase (LastSAM: 50).")
+    batch_size: int = Field(default=128, ge=1, le=65_536, description="Images a step.")
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Of the training loss only.")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        default="fp32", description="Arithmetic of forward and backward; weights stay fp32."
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**63 - 1, description="Data order, augmentation and noise are functions of it."
+    )
+    grad_clip: float | None = Field(
+        default=None, gt=0, description="Largest norm of the gradient given to the base step."
+    )
+    batch_norm: BatchNorm = BatchNorm()
+    average: Annotated[None, _only(None)] = Field(default=None, description="Weight averaging.")
+    control: Annotated[None, _only(None)] = Field(default=None, description="A control run beside the phase.")
+    deliver: Deliver = Deliver()
+    flatness: Flatness = Flatness()
+
+    @model_validator(mode="after")
+    def _choices_need_a_selection_set(self) -> Recipe:
+        if self.chooses and self.data.selection == "none":
+            raise ValueError(
+                'deliver.which "best" and deliver.gate "never_worse" choose on a selection set: '
+                'set data.selection to "auto", "train_holdout" or "test_half"'
+            )
+        return self
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything is chosen by an accuracy, so that some images must choose and others report."""
+        return self.deliver.which == "best" or self.deliver.gate == "never_worse"
+
+    @property
+    def passes_per_step(self) -> int:
+        """Gradient passes a step: one for plain descent, two for a sharpness-aware one."""
+        return 1 if self.method.name == "sgd" or self.method.rho == 0 else 2
+
+    @property
+    def p(self) -> float:
+        """The norm's exponent as a number."""
+        return math.inf if self.method.p == "inf" else float(self.method.p)
+
+    def resolved(self) -> Recipe:
+        """The same recipe with every default that depends on another field filled in."""
+        rho = DEFAULT_RHO[self.method.name] if self.method.rho is None else self.method.rho
+        return self.model_copy(update={"method": self.method.model_copy(update={"rho": rho})})
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: two recipes with equal digests run the same phase."""
+        return hashlib.sha256(self.resolved().model_dump_json().encode()).hexdigest()
+
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lastsam-asam": ("LastSAM's best: 50 epochs of ASAM, entering the cosine where SGD left it.", {}),
+    "lastsam-sam": (
+        "50 epochs of SAM with the radius that LastSAM found best for it.",
+        {"method": {"name": "sam", "rho": 0.1}},
+    ),
+    "quick": (
+        "Five epochs of ASAM at a small learning rate: a first look on a CPU.",
+        {"epochs": 5, "optimizer": {"lr": 0.02}, "precision": "bf16"},
+    ),
+    "careful": (
+        "LastSAM-ASAM that gives the uploaded weights back unless held-out images support the refined ones.",
+        {"deliver": {"which": "best", "gate": "never_worse"}},
+    ),
+    "sgd-control": (
+        "The same phase without a perturbation: what more training alone gives.",
+        {"method": {"name": "sgd"}},
+    ),
+}
+
+
+def preset(name: str) -> Recipe:
+    """The named preset as a recipe; KeyError where there is none of that name."""
+    return Recipe.model_validate(PRESETS[name][1])

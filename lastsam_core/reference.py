@@ -1,0 +1,90 @@
+"""The papers' algorithms, transcribed: slow, obvious, every tensor cloned. For tests and benchmarks only.
+
+Foret et al. 2021, alg. 1 and eq. 2; Kwon et al. 2021, alg. 1, eq. 5 and sec. 4. Weights and gradients are dicts from
+parameter name to tensor, and a network is a function from weights to gradients, so that nothing can be left perturbed.
+Each formula stands here as the papers print it, not in the one form that perturbation.py derives for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor
+
+__all__ = ["Weights", "asam_epsilon", "descend", "sam_epsilon", "sharpness_aware_step", "t_of"]
+
+Weights = dict[str, Tensor]
+
+
+def _norm(tensors: Weights, p: float) -> float:
+    return sum(float((tensor.abs() ** p).sum()) for tensor in tensors.values()) ** (1 / p)
+
+
+def sam_epsilon(g: Weights, *, rho: float, p: float = 2.0) -> Weights:
+    """Foret eq. 2: rho sign(g) |g|^(q-1) / (||g||_q^q)^(1/p); p = inf: rho sign(g)."""
+    if math.isinf(p):
+        return {name: rho * torch.sign(g[name]) for name in g}
+    q = p / (p - 1)
+    denominator = (_norm(g, q) ** q) ** (1 / p)
+    return {name: rho * torch.sign(g[name]) * g[name].abs() ** (q - 1) / denominator for name in g}
+
+
+def t_of(
+    w: Weights,
+    *,
+    eta: float = 0.01,
+    filters: Collection[str] = (),
+    normalize_bias: bool = False,
+    dialect: str = "paper",
+) -> Weights:
+    """The diagonal of T_w + eta I, full shape: ||f_j|| for names in `filters` (Kwon eq. 5), |w| else; biases 1."""
+    t: Weights = {}
+    for name, weight in w.items():
+        if dialect == "paper" and "weight" not in name and not normalize_bias:
+            t[name] = torch.ones_like(weight)
+            continue
+        t[name] = weight.abs().clone()
+        if name in filters:
+            for j in range(len(weight)):
+                t[name][j] = torch.sqrt((weight[j] ** 2).sum())
+        if dialect == "paper":
+            t[name] = t[name] + eta
+    return t
+
+
+def asam_epsilon(g: Weights, t: Weights, *, rho: float, p: float = 2.0) -> Weights:
+    """Kwon alg. 1: rho T^2 g / ||T g||; sec. 4, p = inf: rho T sign(g). Other p are in neither paper."""
+    if math.isinf(p):
+        return {name: rho * t[name] * torch.sign(g[name]) for name in g}
+    if p != 2:
+        raise ValueError("Kwon et al. give ASAM for p = 2 and p = inf only")
+    norm = _norm({name: t[name] * g[name] for name in g}, 2)
+    return {name: rho * t[name] ** 2 * g[name] / norm for name in g}
+
+
+def descend(
+    w: Weights, g: Weights, velocity: Weights, *, lr: float, momentum: float = 0.0, weight_decay: float = 0.0
+) -> tuple[Weights, Weights]:
+    """One step of SGD with heavy-ball momentum: v <- momentum v + g + weight_decay w; w <- w - lr v."""
+    v = {
+        name: momentum * velocity.get(name, torch.zeros_like(w[name])) + g[name] + weight_decay * w[name] for name in w
+    }
+    return {name: w[name] - lr * v[name] for name in w}, v
+
+
+def sharpness_aware_step(
+    w: Weights,
+    velocity: Weights,
+    gradient: Callable[[Weights], Weights],
+    epsilon: Callable[[Weights, Weights], Weights],
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+) -> tuple[Weights, Weights]:
+    """Alg. 1 of both papers: `epsilon(w, g)` at w, `gradient` there, descent from w. Returns new (w, velocity)."""
+    eps = epsilon(w, gradient(w))
+    g_s = gradient({name: w[name].clone() + eps[name] for name in w})
+    return descend(w, g_s, velocity, lr=lr, momentum=momentum, weight_decay=weight_decay)

@@ -1,0 +1,333 @@
+"""A checkpoint goes in; baseline, phase, measurements; a checkpoint and a receipt come out.
+
+Interruptible between any two steps and resumable from a snapshot with the same bits. What it finds out on the way it
+says in reports: dictionaries that a trainer sends to its supervisor and the command line shows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lastsam_core.data import Dataset, FoundNormalization, Split, find_normalization, split, train_batches
+from lastsam_core.delivery import Outcome, Source, deliver
+from lastsam_core.environment import describe
+from lastsam_core.errors import SnapshotError
+from lastsam_core.evaluation import Evaluation, mcnemar
+from lastsam_core.measure import Instruments
+from lastsam_core.phase import EpochReport, Phase, Wish
+from lastsam_core.recipe import Recipe
+from lastsam_core.snapshot import load_snapshot, save_snapshot
+
+__all__ = ["Interrupted", "Refinement", "Report"]
+
+Report = Callable[[dict[str, Any]], None]
+
+_PROGRESS_SECONDS = 0.5
+
+
+class Interrupted(Exception):
+    """The caller wished to leave; a snapshot, where one is kept, says where to go on."""
+
+
+class Refinement:
+    """One refinement; `run()` returns the receipt, or raises Interrupted.
+
+    out_dir: gets weights.original, weights.safetensors, weights.pt and receipt.json. snapshot: where the state is kept
+    between steps, and continued from if it is there. wish: asked between steps and batches. finish_now: train no
+    further than the snapshot.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        recipe: Recipe,
+        dataset: Dataset,
+        *,
+        device: torch.device,
+        out_dir: Path,
+        report: Report = lambda _: None,
+        wish: Callable[[], Wish] = lambda: Wish.GO_ON,
+        snapshot: Path | None = None,
+        snapshot_seconds: float = 60.0,
+        finish_now: bool = False,
+        job_id: str | None = None,
+    ) -> None:
+        self._source = source
+        self._recipe = recipe.resolved()
+        self._dataset = dataset
+        self._device = device
+        self._out_dir = out_dir
+        self._report = report
+        self._wish = wish
+        self._snapshot = snapshot
+        self._snapshot_seconds = snapshot_seconds
+        self._finish_now = finish_now
+        self._job_id = job_id
+        self._notes: list[str] = []
+        self._seconds = {"baseline": 0.0, "training": 0.0, "flatness": 0.0}
+        self._baseline: dict[str, Any] = {}
+        self._best: dict[str, Any] | None = None
+        self._refined_select: Evaluation | None = None
+        self._snapped = time.monotonic()
+        self._said = 0.0
+
+    def run(self) -> dict[str, Any]:
+        """Everything, from the snapshot if there is one."""
+        self._report({"type": "stage", "stage": "loading"})
+        self._report({"type": "device", "device": describe(self._device)})
+        model = self._source.model.to(self._device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._model: nn.Module = model
+        self._uploaded = copied(model.state_dict())
+        self._split: Split = split(
+            self._recipe.data,
+            chooses=self._recipe.chooses,
+            provenance=self._source.layout.holdout_id,
+            dataset=self._dataset,
+        )
+        state = self._load_snapshot()
+        if state is None:
+            self._measure_baseline()
+        else:
+            self._restore(state)
+        phase = self._phase(state)
+        if state is None:
+            self._save_snapshot(phase)
+        self._train(phase)
+        return self._deliver(phase)
+
+    def _measure_baseline(self) -> None:
+        self._report({"type": "stage", "stage": "baseline"})
+        began = time.perf_counter()
+        self._normalization = self._find_normalization()
+        self._instruments = self._make_instruments()
+        report, select = self._instruments.report(), self._instruments.select()
+        figures = {
+            "test": report.as_json(),
+            "selection": select and select.as_json(),
+            "sharpness": self._instruments.sharpness(),
+        }
+        self._baseline = {"figures": figures, "correct": report.correct}
+        self._seconds["baseline"] = time.perf_counter() - began
+        self._report({"type": "baseline", **figures, "normalization": self._normalization_json()})
+
+    def _find_normalization(self) -> FoundNormalization:
+        given = self._recipe.data.normalization
+        if given == "auto":
+            return find_normalization(self._model, self._dataset)
+        return FoundNormalization(name="given", mean=given.mean, std=given.std, how="given in the recipe")
+
+    def _make_instruments(self) -> Instruments:
+        return Instruments(
+            self._model,
+            self._recipe,
+            self._dataset,
+            self._split,
+            self._normalization.channels,
+            device=self._device,
+            check=self._check,
+        )
+
+    def _phase(self, state: dict[str, Any] | None) -> Phase:
+        batches = train_batches(self._dataset, self._split, self._recipe, self._normalization.channels, self._device)
+        phase = Phase(self._model, self._recipe, batches, between_steps=self._between_steps)
+        if state is not None:
+            phase.load_state_dict(state["phase"])
+        if self._finish_now:
+            phase.wish = Wish.FINISH
+        self._first_step = phase.steps_done
+        return phase
+
+    def _train(self, phase: Phase) -> None:
+        self._report({"type": "stage", "stage": "training"})
+        self._began = time.perf_counter()
+        for epoch in phase.run():
+            self._seconds["training"] += epoch.seconds
+            self._end_epoch(phase, epoch)
+        if phase.wish is Wish.LEAVE:
+            self._save_snapshot(phase)
+            raise Interrupted
+        self._say_progress(phase)
+
+    def _between_steps(self, phase: Phase) -> Wish:
+        wish = self._wish()
+        if wish is Wish.GO_ON:
+            now = time.monotonic()
+            if now - self._snapped >= self._snapshot_seconds and phase.step:
+                self._save_snapshot(phase)
+            if now - self._said >= _PROGRESS_SECONDS:
+                self._said = now
+                self._say_progress(phase)
+        return wish
+
+    def _say_progress(self, phase: Phase) -> None:
+        seconds = time.perf_counter() - self._began
+        steps = phase.steps_done - self._first_step
+        rate = steps / seconds if seconds > 0 and steps else None
+        per_epoch = phase.batches.steps_per_epoch
+        self._report(
+            {
+                "type": "progress",
+                "fraction": phase.steps_done / phase.total_steps,
+                "epoch": min(phase.epoch + 1, self._recipe.epochs),
+                "total_epochs": self._recipe.epochs,
+                "step": phase.step,
+                "steps_per_epoch": per_epoch,
+                "images_per_second": rate and rate * phase.batches.images_per_epoch / per_epoch,
+                "eta_seconds": rate and (phase.total_steps - phase.steps_done) / rate,
+                "seconds_per_epoch": rate and per_epoch / rate,
+                "loss": phase.mean_loss,
+                "lr": phase.lr,
+            }
+        )
+
+    def _end_epoch(self, phase: Phase, epoch: EpochReport) -> None:
+        select = self._instruments.select() if self._recipe.chooses else None
+        test = self._instruments.report() if self._recipe.data.test_each_epoch else None
+        if select is not None:
+            self._refined_select = select
+            if self._recipe.deliver.which == "best" and supports(select.as_json(), self._best and self._best["select"]):
+                self._best = {
+                    "epoch": epoch.epoch,
+                    "select": select.as_json(),
+                    "model": copied(self._model.state_dict()),
+                }
+        row = asdict(epoch) | {
+            "images_per_second": epoch.images_per_second,
+            "selection": select and select.as_json(),
+            "test": test and test.as_json(),
+        }
+        self._report({"type": "epoch", **row})
+        if phase.epoch < self._recipe.epochs:
+            self._save_snapshot(phase)
+
+    def _deliver(self, phase: Phase) -> dict[str, Any]:
+        self._report({"type": "stage", "stage": "flatness"})
+        began = time.perf_counter()
+        if self._best is not None:
+            self._model.load_state_dict(self._best["model"])
+        report = self._instruments.report()
+        select = self._best["select"] if self._best else self._refined_select and self._refined_select.as_json()
+        before = self._baseline["figures"]
+        after = {"test": report.as_json(), "selection": select, "sharpness": self._instruments.sharpness()}
+        gated = self._recipe.deliver.gate == "never_worse"
+        keep = gated and (select is None or not supports(select, before["selection"]))
+        state = self._uploaded if keep else copied(self._model.state_dict())
+        self._seconds["flatness"] = time.perf_counter() - began
+
+        self._report({"type": "stage", "stage": "exporting"})
+        outcome = Outcome(
+            state=state,
+            delivered="uploaded" if keep else "refined",
+            epoch=self._best["epoch"] if self._best else phase.epoch,
+            before=before,
+            after=after,
+            mcnemar=asdict(mcnemar(self._baseline["correct"], report.correct)),
+            data=self._data_json(phase),
+            cost={
+                "gradient_passes": phase.optimizer.passes,
+                "steps": phase.steps_done,
+                "epochs": phase.steps_done / phase.batches.steps_per_epoch,
+                "skipped_steps": phase.optimizer.skipped,
+                "seconds": self._seconds | {"total": sum(self._seconds.values())},
+            },
+            environment=describe(self._device),
+            notes=self._notes,
+            holdout_id=self._split.holdout_id if self._split.clean else None,
+        )
+        receipt, done = deliver(outcome, self._source, self._recipe, out_dir=self._out_dir, job_id=self._job_id)
+        self._report(done)
+        return receipt
+
+    def _data_json(self, phase: Phase) -> dict[str, Any]:
+        chosen = self._split
+        return {
+            "name": self._dataset.name,
+            "fingerprint": self._dataset.fingerprint,
+            "train_images": len(phase.batches.labels),
+            "selection": {
+                "kind": chosen.kind,
+                "n": 0 if chosen.select_index is None else len(chosen.select_index),
+                "clean": chosen.clean,
+                "note": chosen.note,
+            },
+            "report": {"kind": "test", "n": len(chosen.report_index)},
+            "looks": dict(self._instruments.looks),
+            "normalization": self._normalization_json(),
+        }
+
+    def _normalization_json(self) -> dict[str, Any]:
+        found = self._normalization
+        return {"name": found.name, "mean": list(found.mean), "std": list(found.std), "how": found.how}
+
+    def _check(self) -> None:
+        if self._wish() is Wish.LEAVE:
+            raise Interrupted
+
+    def _save_snapshot(self, phase: Phase) -> None:
+        self._snapped = time.monotonic()
+        if self._snapshot is None:
+            return
+        state = {
+            "checkpoint_sha256": self._source.sha256,
+            "phase": phase.state_dict(),
+            "baseline": self._baseline,
+            "normalization": self._normalization_json(),
+            "looks": dict(self._instruments.looks),
+            "best": self._best,
+            "seconds": dict(self._seconds),
+        }
+        sha256 = save_snapshot(self._snapshot, state)
+        self._report(
+            {
+                "type": "snapshot",
+                "path": str(self._snapshot),
+                "sha256": sha256,
+                "epoch": phase.epoch,
+                "step": phase.step,
+            }
+        )
+
+    def _load_snapshot(self) -> dict[str, Any] | None:
+        if self._snapshot is None or not self._snapshot.exists():
+            return None
+        try:
+            state = load_snapshot(self._snapshot, device=self._device)
+            if state["checkpoint_sha256"] != self._source.sha256:
+                raise SnapshotError("The snapshot belongs to another checkpoint.")
+            if state["phase"]["recipe"] != self._recipe.digest():
+                raise SnapshotError("The snapshot belongs to another recipe.")
+        except SnapshotError as error:
+            note = f"{error.message} Started from the checkpoint again."
+            self._notes.append(note)
+            self._report({"type": "note", "message": note})
+            return None
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._baseline = state["baseline"]
+        self._baseline["correct"] = self._baseline["correct"].cpu()
+        self._normalization = FoundNormalization(**state["normalization"])
+        self._instruments = self._make_instruments()
+        self._instruments.looks.update(state["looks"])
+        self._best = state["best"]
+        self._seconds.update(state["seconds"])
+
+
+def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def supports(new: dict[str, Any], old: dict[str, Any] | None) -> bool:
+    """Whether the selection set prefers `new`: higher accuracy, or the same and no higher loss."""
+    if old is None:
+        return True
+    if new["nll"] is None:
+        return False
+    return (new["accuracy"], -new["nll"]) >= (old["accuracy"], -(old["nll"] if old["nll"] is not None else 1e300))

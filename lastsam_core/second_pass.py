@@ -1,0 +1,113 @@
+"""What the perturbed pass must not disturb: normalisation statistics and the stream of random numbers.
+
+The second pass looks at the same batch with the same dropout masks at other weights, so it must see the random numbers
+of the first, and the running statistics must end as if there had been one ordinary forward. (Foret's JAX code keeps
+the statistics of one pass; the common PyTorch port sets the momentum to zero, which still counts the batch.)
+"""
+
+# pyright: reportPrivateImportUsage=false
+# torch._foreach_* (multi-tensor kernels) have no public names; torch.optim is built on them.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+__all__ = ["RandomState", "Statistics", "frozen_statistics", "replay"]
+
+_RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Forwards inside use the statistics they would use outside, bit for bit, and leave every running one alone.
+
+    Layers in training mode normalise by the batch; layers in evaluation mode go on using their running statistics.
+    Covers BatchNorm, SyncBatchNorm and InstanceNorm, with any momentum (also None), and undoes itself on errors.
+    """
+    flagged: list[_BatchNorm] = []
+    emptied: list[tuple[_NormBase, dict[str, Tensor | None]]] = []
+    try:
+        for module in model.modules():
+            if isinstance(module, _BatchNorm) and module.track_running_stats:
+                # In training mode this means "use the batch, track nothing"; in evaluation mode BatchNorm looks at
+                # whether the buffers are there, not at this flag, so frozen layers stay as they are.
+                module.track_running_stats = False
+                flagged.append(module)
+            elif isinstance(module, _NormBase) and module.track_running_stats and module.training:
+                # InstanceNorm hands its buffers to the kernel whatever the flag says, and momentum 0 would still
+                # round them (the kernel averages copies). Without buffers there is nothing to update.
+                emptied.append((module, {name: module._buffers[name] for name in _RUNNING}))
+                for name in _RUNNING:
+                    module._buffers[name] = None
+        yield
+    finally:
+        for module in flagged:
+            module.track_running_stats = True
+        for module, buffers in emptied:
+            module._buffers.update(buffers)
+
+
+class Statistics:
+    """A copy of all running statistics of a model, to put back when a step is undone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._live: list[Tensor] = [
+            buffer
+            for module in model.modules()
+            if isinstance(module, _NormBase) and module.training
+            for name in _RUNNING
+            if (buffer := module._buffers.get(name)) is not None
+        ]
+        self._kept = [torch.empty_like(buffer) for buffer in self._live]
+        _copy(self._kept, self._live)
+
+    def restore(self) -> None:
+        """Write the copy back into the same tensors."""
+        _copy(self._live, self._kept)
+
+
+@torch.no_grad()
+def _copy(to: list[Tensor], source: list[Tensor]) -> None:
+    # One dtype a call, or torch falls back from one kernel to one copy a tensor.
+    for dtype in {tensor.dtype for tensor in to}:
+        chosen = [i for i, tensor in enumerate(to) if tensor.dtype == dtype]
+        torch._foreach_copy_([to[i] for i in chosen], [source[i] for i in chosen])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomState:
+    """Where torch's default generators stand: the CPU's and, once CUDA is in use, every device's."""
+
+    cpu: Tensor
+    """State of the CPU generator, uint8 [5056]."""
+    cuda: tuple[Tensor, ...]
+    """State of each CUDA device's generator, uint8 [16]; kept by the host, so reading it waits for no kernel."""
+
+    @classmethod
+    def now(cls) -> RandomState:
+        """The present state."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return cls(cpu=torch.get_rng_state(), cuda=tuple(cuda))
+
+    def restore(self) -> None:
+        """Put all generators back to this state."""
+        torch.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(list(self.cuda))
+
+
+@contextmanager
+def replay(start: RandomState) -> Iterator[None]:
+    """Random numbers inside are those that followed `start`; afterwards the stream goes on as if nothing had run."""
+    here = RandomState.now()
+    start.restore()
+    try:
+        yield
+    finally:
+        here.restore()

@@ -1,0 +1,60 @@
+"""State files that are either whole or not there, and that say so when they are damaged.
+
+A header, the sha256 of the payload, the payload (a torch zip that `weights_only=True` reads). Written to a temporary
+file of the same folder, synced, renamed, folder synced: a kill at any moment leaves the old snapshot or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lastsam_core.errors import SnapshotError
+
+__all__ = ["load_snapshot", "save_snapshot"]
+
+_MAGIC = b"LASTSAM-SNAPSHOT-1\n"
+_DIGEST_BYTES = 32
+
+
+def save_snapshot(path: Path, state: dict[str, Any]) -> str:
+    """Write `state` (tensors and plain values) to `path`, atomically; return the file's sha256, hex."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getbuffer()
+    header = _MAGIC + hashlib.sha256(payload).digest()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(header)
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    digest = hashlib.sha256(header)
+    digest.update(payload)
+    return digest.hexdigest()
+
+
+def load_snapshot(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read what `save_snapshot` wrote; SnapshotError for anything else, truncated and altered files included."""
+    content = path.read_bytes()
+    start = len(_MAGIC) + _DIGEST_BYTES
+    if not content.startswith(_MAGIC) or len(content) < start:
+        raise SnapshotError(f"{path.name} is no snapshot of this version.", hint="Start from the checkpoint again.")
+    payload = memoryview(content)[start:]
+    if hashlib.sha256(payload).digest() != content[len(_MAGIC) : start]:
+        raise SnapshotError(f"{path.name} is damaged.", hint="Start from the checkpoint again.")
+    return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)

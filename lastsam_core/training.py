@@ -1,0 +1,116 @@
+"""`train`: a checkpoint from scratch, by the same loop as a refinement; what a demo starts from and a control needs.
+
+A training set can keep a holdout to itself: the checkpoint then says which images it has never seen, and a later
+refinement may choose with them (design.md section 5).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lastsam_core.checkpoints import save_checkpoint
+from lastsam_core.data import load_dataset, report_batches, split, train_batches
+from lastsam_core.data.chance import seed_for
+from lastsam_core.data.normalization import dataset_channels
+from lastsam_core.environment import describe, pick_device, prepare_process
+from lastsam_core.errors import CoreError
+from lastsam_core.evaluation import evaluate
+from lastsam_core.models import create_model
+from lastsam_core.phase import Phase, Wish
+from lastsam_core.recipe import Recipe
+from lastsam_core.refinement import Report
+
+__all__ = ["train"]
+
+_PROGRESS_SECONDS = 0.5
+
+
+def train(
+    recipe: Recipe,
+    *,
+    data_dir: Path,
+    out: Path,
+    device: str = "auto",
+    threads: int | None = None,
+    report: Report = lambda _: None,
+) -> dict[str, Any]:
+    """Train `recipe.model.arch` from random weights and write `{"state_dict", "lastsam"}` to `out`.
+
+    The recipe's method, optimizer, schedule (from its beginning: entry "restart"), epochs, batch size, precision and
+    seed apply. Returns {test, arch, data, normalization, holdout_id, seconds, gradient_passes, environment}.
+    Raises CoreError for an architecture, dataset or device that cannot be used, Diverged where training blows up.
+    """
+    recipe = recipe.resolved()
+    if recipe.model.arch == "auto":
+        raise CoreError("Training from scratch needs an architecture.", hint="Set model.arch, for instance resnet20-a.")
+    if recipe.schedule.entry != "restart":
+        recipe = recipe.model_copy(update={"schedule": recipe.schedule.model_copy(update={"entry": "restart"})})
+    prepare_process(threads=threads, tf32=recipe.precision == "tf32")
+    place = pick_device(device)
+    report({"type": "stage", "stage": "loading"})
+    report({"type": "device", "device": describe(place)})
+    dataset = load_dataset(recipe.data.name, data_dir)
+    parts = split(recipe.data, chooses=recipe.chooses, provenance=None, dataset=dataset)
+    given = recipe.data.normalization
+    channels = dataset_channels(dataset) if given == "auto" else given
+    torch.manual_seed(seed_for(recipe.seed, "weights"))
+    model = create_model(recipe.model.arch, num_classes=len(dataset.classes))
+    model = model.to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    said = 0.0
+    began = time.perf_counter()
+
+    def between_steps(phase: Phase) -> Wish:
+        nonlocal said
+        now = time.perf_counter()
+        if now - said >= _PROGRESS_SECONDS:
+            said = now
+            rate = phase.steps_done / (now - began)
+            report(
+                {
+                    "type": "progress",
+                    "fraction": phase.steps_done / phase.total_steps,
+                    "epoch": min(phase.epoch + 1, recipe.epochs),
+                    "total_epochs": recipe.epochs,
+                    "step": phase.step,
+                    "steps_per_epoch": phase.batches.steps_per_epoch,
+                    "images_per_second": rate * recipe.batch_size,
+                    "eta_seconds": (phase.total_steps - phase.steps_done) / rate,
+                    "seconds_per_epoch": phase.batches.steps_per_epoch / rate,
+                    "loss": phase.mean_loss,
+                    "lr": phase.lr,
+                }
+            )
+        return Wish.GO_ON
+
+    phase = Phase(model, recipe, train_batches(dataset, parts, recipe, channels, place), between_steps=between_steps)
+    report({"type": "stage", "stage": "training"})
+    for epoch in phase.run():
+        report({"type": "epoch", **asdict(epoch), "images_per_second": epoch.images_per_second})
+    test = evaluate(model, report_batches(dataset, parts, channels, place)).as_json()
+    result: dict[str, Any] = {
+        "type": "result",
+        "test": test,
+        "arch": recipe.model.arch,
+        "data": dataset.name,
+        "normalization": channels.model_dump(mode="json"),
+        "holdout_id": parts.holdout_id,
+        "seconds": time.perf_counter() - began,
+        "gradient_passes": phase.optimizer.passes,
+        "environment": describe(place),
+    }
+    note = {
+        "trained_by": "lastsam train",
+        "data": dataset.name,
+        "recipe_sha256": recipe.digest(),
+        "holdout_id": parts.holdout_id,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(model.state_dict(), out, format="pt", note=note)
+    report(result)
+    return result

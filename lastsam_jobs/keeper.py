@@ -1,0 +1,77 @@
+"""The thread that keeps jobs moving: relays doorbells, takes back lost leases, rings again what nobody heard.
+
+Any number of keepers may run at once; each step is a short transaction that tolerates another having done it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from celery import Celery
+from sqlalchemy.exc import SQLAlchemyError
+
+from lastsam_jobs.database import Database
+from lastsam_jobs.leases import expire
+from lastsam_jobs.outbox import relay, ring_unheard
+from lastsam_jobs.queue import BrokerDown, depth, ring_broker
+from lastsam_jobs.settings import Settings
+
+__all__ = ["Keeper"]
+
+log = logging.getLogger("lastsam.keeper")
+
+
+class Keeper:
+    """Starts with `start()`, hurries at `wake()`, ends with `stop()`."""
+
+    def __init__(self, settings: Settings, database: Database, celery: Celery) -> None:
+        self._settings = settings
+        self._database = database
+        self._celery = celery
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="lastsam-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin; daemon, so that it never keeps a process alive."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something to relay now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End within a few seconds."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout=10)
+
+    def sweep(self) -> None:
+        """One look for lost leases and unheard doorbells."""
+        with self._database.write() as session:
+            for id in expire(session, max_attempts=self._settings.max_attempts):
+                log.warning("took back the lease of %s", id)
+        if depth(self._celery) == 0:
+            with self._database.write() as session:
+                ring_unheard(session, older_than_seconds=self._settings.ring_again_seconds)
+
+    def _run(self) -> None:
+        swept = 0.0
+        reported: str | None = None
+        while not self._stopping:
+            try:
+                # The sweep comes first: leases are taken back even while the broker is down.
+                if time.monotonic() - swept >= self._settings.sweep_seconds:
+                    swept = time.monotonic()
+                    self.sweep()
+                relay(self._database, lambda id: ring_broker(self._celery, id))
+                reported = None
+            except (*BrokerDown, SQLAlchemyError) as error:
+                # Said once an outage, not once a second.
+                if reported != type(error).__name__:
+                    reported = type(error).__name__
+                    log.warning("broker or database does not answer (%s); trying again each second", error)
+            self._wake.wait(timeout=1.0)
+            self._wake.clear()

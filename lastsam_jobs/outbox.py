@@ -1,0 +1,55 @@
+"""Doorbells to ring: written with their reason in one transaction, sent afterwards, again if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from lastsam_jobs.database import Database, clock
+from lastsam_jobs.states import Status
+from lastsam_jobs.tables import Job, Outbox
+
+__all__ = ["relay", "ring", "ring_unheard"]
+
+_BATCH = 200
+
+
+def ring(session: Session, job_id: str, *, at: datetime) -> None:
+    """Ask for the queue to be rung once this transaction has committed."""
+    session.add(Outbox(job_id=job_id, created_at=at))
+
+
+def relay(database: Database, send: Callable[[str], None]) -> int:
+    """Send what waits, and say how many; whatever `send` raises leaves the rest for the next call.
+
+    A doorbell may ring twice if the process dies between sending and deleting: a claim does not mind.
+    """
+    with database.read() as session:
+        waiting = session.execute(select(Outbox.id, Outbox.job_id).order_by(Outbox.id).limit(_BATCH)).all()
+    sent: list[int] = []
+    try:
+        for id, job_id in waiting:
+            send(job_id)
+            sent.append(id)
+    finally:
+        if sent:
+            with database.write() as session:
+                session.execute(delete(Outbox).where(Outbox.id.in_(sent)))
+    return len(sent)
+
+
+def ring_unheard(session: Session, *, older_than_seconds: float) -> int:
+    """Ring again for jobs that wait although the broker's queue is empty: their doorbell was lost."""
+    now = clock(session)
+    unheard = select(Job.id).where(
+        Job.status == Status.QUEUED, Job.rung_at < now - timedelta(seconds=older_than_seconds)
+    )
+    ids = list(session.scalars(unheard.order_by(Job.queued_at).limit(_BATCH)))
+    for id in ids:
+        ring(session, id, at=now)
+    if ids:
+        session.execute(update(Job).where(Job.id.in_(ids)).values(rung_at=now))
+    return len(ids)

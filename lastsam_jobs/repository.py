@@ -1,0 +1,325 @@
+"""Every query on jobs, checkpoints, artifacts, events and metrics; nothing here commits.
+
+An owner of None means "whoever": the worker and the keeper. With an owner given, what belongs to somebody else does
+not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import case, delete, func, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from lastsam_core.recipe import Recipe
+from lastsam_jobs.database import clock
+from lastsam_jobs.errors import IdempotencyMismatch, InUse, InvalidTransition, NotFound
+from lastsam_jobs.events import add_event
+from lastsam_jobs.ids import new_id
+from lastsam_jobs.outbox import ring
+from lastsam_jobs.states import ACTIONS, TERMINAL, Action, Status, allowed_actions
+from lastsam_jobs.tables import Artifact, Checkpoint, Event, IdempotencyKey, Job, Lease, Metric
+
+__all__ = [
+    "add_checkpoint",
+    "checkpoint",
+    "checkpoint_of_content",
+    "create_job",
+    "delete_checkpoint",
+    "delete_job",
+    "events",
+    "idempotent_job",
+    "job",
+    "leases",
+    "list_checkpoints",
+    "list_jobs",
+    "metrics",
+    "queue_depth",
+    "queue_position",
+    "queue_positions",
+    "request",
+    "seconds_per_epoch",
+]
+
+
+def add_checkpoint(session: Session, **fields: Any) -> tuple[Checkpoint, bool]:
+    """The owner's checkpoint of that sha256, and whether it is new; an earlier upload of the same bytes is kept."""
+    known = session.scalar(
+        select(Checkpoint).where(Checkpoint.owner == fields["owner"], Checkpoint.sha256 == fields["sha256"])
+    )
+    if known is not None:
+        return known, False
+    made = Checkpoint(id=new_id("ckpt"), created_at=clock(session), **fields)
+    try:
+        with session.begin_nested():
+            session.add(made)
+    except IntegrityError:
+        # Another request with the same bytes was faster.
+        return add_checkpoint(session, **fields)
+    return made, True
+
+
+def checkpoint(session: Session, id: str, *, owner: str | None = None, lock: bool = False) -> Checkpoint:
+    """The checkpoint of that id, locked until the transaction ends where asked; NotFound otherwise."""
+    found = session.get(Checkpoint, id, with_for_update=lock or None)
+    if found is None or (owner is not None and found.owner != owner):
+        raise NotFound(f"There is no checkpoint {id}.", hint="GET /checkpoints lists yours.")
+    return found
+
+
+def checkpoint_of_content(session: Session, sha256: str, *, owner: str) -> Checkpoint | None:
+    """The owner's checkpoint with these bytes, if they were uploaded before."""
+    return session.scalar(select(Checkpoint).where(Checkpoint.owner == owner, Checkpoint.sha256 == sha256))
+
+
+def list_checkpoints(
+    session: Session, *, owner: str | None, limit: int, after: str | None
+) -> tuple[list[Checkpoint], bool]:
+    """Newest first, at most `limit` of those after (older than) the id `after`, and whether there are more."""
+    query = select(Checkpoint).order_by(Checkpoint.id.desc()).limit(limit + 1)
+    if owner is not None:
+        query = query.where(Checkpoint.owner == owner)
+    if after:
+        query = query.where(Checkpoint.id < after)
+    rows = list(session.scalars(query))
+    return rows[:limit], len(rows) > limit
+
+
+def delete_checkpoint(session: Session, id: str, *, owner: str | None) -> None:
+    """Delete a checkpoint that no job uses; InUse otherwise."""
+    found = checkpoint(session, id, owner=owner, lock=True)
+    user = session.scalar(select(Job.id).where(Job.checkpoint_id == id).limit(1))
+    if user is not None:
+        raise InUse(f"Job {user} uses checkpoint {id}.", hint="Delete the jobs made from it first.")
+    session.execute(delete(Artifact).where(Artifact.checkpoint_id == id))
+    session.delete(found)
+
+
+def create_job(
+    session: Session,
+    *,
+    owner: str,
+    checkpoint: Checkpoint,
+    spec: dict[str, Any],
+    recipe: Recipe,
+    name: str | None = None,
+    tags: Sequence[str] = (),
+    meta: dict[str, Any] | None = None,
+    idempotency: tuple[str, str] | None = None,
+) -> Job:
+    """A queued job, its first event and its doorbell, all in the caller's transaction.
+
+    spec: as sent; recipe: as it will run. idempotency: (key, sha256 of the request).
+    """
+    now = clock(session)
+    made = Job(
+        id=new_id("job"),
+        owner=owner,
+        name=name,
+        tags=list(tags),
+        meta=meta or {},
+        checkpoint_id=checkpoint.id,
+        spec=spec,
+        spec_resolved=recipe.resolved().model_dump(mode="json"),
+        status=Status.QUEUED,
+        priority=0,
+        attempt=0,
+        finish_now=False,
+        epoch=0,
+        lease_until=now,
+        created_at=now,
+        queued_at=now,
+        rung_at=now,
+    )
+    session.add(made)
+    session.flush()
+    if idempotency is not None:
+        key, request_sha256 = idempotency
+        session.add(IdempotencyKey(owner=owner, key=key, request_sha256=request_sha256, job_id=made.id, created_at=now))
+    add_event(session, made.id, "job.created", "Accepted and queued.", at=now)
+    ring(session, made.id, at=now)
+    return made
+
+
+def idempotent_job(session: Session, *, owner: str, key: str, request_sha256: str) -> Job | None:
+    """The job an earlier request with this key made; IdempotencyMismatch where that request was another one."""
+    known = session.get(IdempotencyKey, (owner, key))
+    if known is None:
+        return None
+    if known.request_sha256 != request_sha256:
+        raise IdempotencyMismatch(
+            f"The Idempotency-Key {key!r} was used for another request, which made {known.job_id}.",
+            hint="Send a new key with a new request.",
+        )
+    return session.get(Job, known.job_id)
+
+
+def job(session: Session, id: str, *, owner: str | None = None, lock: bool = False) -> Job:
+    """The job of that id, locked until the transaction ends where asked; NotFound otherwise."""
+    found = session.get(Job, id, with_for_update=lock or None)
+    if found is None or (owner is not None and found.owner != owner):
+        raise NotFound(f"There is no job {id}.", hint="GET /jobs lists yours.")
+    return found
+
+
+def list_jobs(
+    session: Session,
+    *,
+    owner: str | None,
+    limit: int,
+    after: str | None = None,
+    status: Sequence[str] = (),
+    tag: str | None = None,
+    q: str | None = None,
+) -> tuple[list[Job], bool]:
+    """Newest first, at most `limit` of those after (older than) the id `after`, and whether there are more.
+
+    status: any of these; tag: carries it; q: part of the id, the name or the checkpoint's file name.
+    """
+    query = select(Job).order_by(Job.id.desc())
+    if owner is not None:
+        query = query.where(Job.owner == owner)
+    if after:
+        query = query.where(Job.id < after)
+    if status:
+        query = query.where(Job.status.in_(status))
+    if q:
+        pattern = f"%{_escape_like(q)}%"
+        query = query.join(Checkpoint).where(
+            or_(
+                Job.id.ilike(pattern, escape="\\"),
+                Job.name.ilike(pattern, escape="\\"),
+                Checkpoint.filename.ilike(pattern, escape="\\"),
+            )
+        )
+    if tag is None:
+        rows = list(session.scalars(query.limit(limit + 1)))
+        return rows[:limit], len(rows) > limit
+    # JSON containment has no common spelling; tags are filtered while the rows stream by.
+    rows = []
+    for row in session.scalars(query.execution_options(yield_per=500)):
+        if tag in row.tags:
+            rows.append(row)
+            if len(rows) > limit:
+                break
+    return rows[:limit], len(rows) > limit
+
+
+def queue_depth(session: Session) -> int:
+    """How many jobs wait."""
+    return session.scalar(select(func.count()).select_from(Job).where(Job.status == Status.QUEUED)) or 0
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """1 for the job that is claimed next; None for a job that does not wait."""
+    if job.state is not Status.QUEUED:
+        return None
+    before = or_(
+        Job.priority > job.priority,
+        (Job.priority == job.priority) & (Job.queued_at < job.queued_at),
+        (Job.priority == job.priority) & (Job.queued_at == job.queued_at) & (Job.id < job.id),
+    )
+    query = select(func.count()).select_from(Job).where(Job.status == Status.QUEUED, before)
+    return (session.scalar(query) or 0) + 1
+
+
+def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
+    """queue_position of every job of these that waits, in one query."""
+    waiting = [job.id for job in jobs if job.state is Status.QUEUED]
+    if not waiting:
+        return {}
+    order = func.row_number().over(order_by=(Job.priority.desc(), Job.queued_at, Job.id)).label("position")
+    ranked = select(Job.id, order).where(Job.status == Status.QUEUED).subquery()
+    query = select(ranked.c.id, ranked.c.position).where(ranked.c.id.in_(waiting))
+    return {row.id: row.position for row in session.execute(query)}
+
+
+def request(session: Session, id: str, action: Action, *, owner: str | None = None) -> tuple[Job, bool]:
+    """Do what a person asks of a job, and say whether anything changed; InvalidTransition where the state forbids it.
+
+    Asking twice is no error: a job that already goes where it was sent stays as it is.
+    """
+    found = job(session, id, owner=owner, lock=True)
+    state = found.state
+    target = ACTIONS[action].get(state)
+    if target is None:
+        raise InvalidTransition(
+            f"Job {id} is {state.value}; it cannot be asked to {action.value}.",
+            hint=f"Now possible: {', '.join(allowed_actions(state)) or 'nothing, it has ended'}.",
+            allowed=allowed_actions(state),
+        )
+    if target is state:
+        return found, False
+    now = clock(session)
+    found.status = target
+    if action is Action.STOP:
+        found.finish_now = True
+    if target is Status.QUEUED:
+        found.queued_at = now
+        found.finished_at = None
+        ring(session, id, at=now)
+        found.rung_at = now
+    if action is Action.RETRY:
+        found.attempt, found.error = 0, None
+    if action in (Action.RESUME, Action.RETRY):
+        found.finish_now = False
+    if target in TERMINAL:
+        found.finished_at, found.stage = now, None
+    add_event(session, id, f"job.{target.value}", f"Asked to {action.value}.", {"action": action.value}, at=now)
+    session.flush()
+    return found, True
+
+
+def delete_job(session: Session, id: str, *, owner: str | None) -> None:
+    """Delete a job that has ended, with its events, metrics and artifact rows; InvalidTransition otherwise."""
+    found = job(session, id, owner=owner, lock=True)
+    if found.state not in TERMINAL:
+        raise InvalidTransition(
+            f"Job {id} is {found.status}; only a job that has ended can be deleted.",
+            hint="Cancel it first.",
+            allowed=allowed_actions(found.state),
+        )
+    for table in (Artifact, Event, Metric, Lease, IdempotencyKey):
+        session.execute(delete(table).where(table.job_id == id))
+    session.delete(found)
+
+
+def events(session: Session, job_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+    """The job's events with a number above `after`, oldest first."""
+    query = select(Event).where(Event.job_id == job_id, Event.number > after).order_by(Event.number).limit(limit)
+    return list(session.scalars(query))
+
+
+def metrics(session: Session, job_id: str) -> list[Metric]:
+    """What each epoch reported, in order."""
+    return list(session.scalars(select(Metric).where(Metric.job_id == job_id).order_by(Metric.epoch)))
+
+
+def leases(session: Session, job_id: str) -> list[Lease]:
+    """Every claim of the job, in order."""
+    return list(session.scalars(select(Lease).where(Lease.job_id == job_id).order_by(Lease.epoch)))
+
+
+def seconds_per_epoch(session: Session, *, arch: str, limit: int = 5) -> float | None:
+    """What an epoch of this architecture took lately on this installation, s; None where none ran yet."""
+    query = (
+        select(Job.progress)
+        .join(Checkpoint)
+        .where(Checkpoint.arch == arch, Job.status == Status.SUCCEEDED)
+        .order_by(case((Job.finished_at.is_(None), 1), else_=0), Job.finished_at.desc())
+        .limit(limit)
+    )
+    known = [p["seconds_per_epoch"] for p in session.scalars(query) if p and p.get("seconds_per_epoch")]
+    return sum(known) / len(known) if known else None
+
+
+def _escape_like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+
+
+def older_than(session: Session, seconds: float) -> Any:
+    """The database's time minus so many seconds."""
+    return clock(session) - timedelta(seconds=seconds)

@@ -1,0 +1,116 @@
+"""One typed, frozen object of settings, read from `LASTSAM_*` and refused at start when unsafe."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lastsam_jobs.errors import SettingsError
+
+__all__ = ["Settings", "is_loopback"]
+
+# sun_path holds 108 bytes with its closing zero; a longer path cannot be bound.
+UNIX_PATH_MAX = 107
+_SECRETS = "/run/secrets"
+
+
+class Settings(BaseSettings):
+    """Settings of one installation; the three profiles differ in nothing else."""
+
+    model_config = SettingsConfigDict(env_prefix="LASTSAM_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(default=Path("~/.lastsam"), description="Folder of the installation's state.")
+    data_dir: Path | None = Field(default=None, description="Prepared datasets, NAME.npz; default HOME/data.")
+    database_url: str | None = Field(default=None, repr=False, description="SQLAlchemy URL; default SQLite in HOME.")
+    broker_url: str | None = Field(
+        default=None, repr=False, description="Celery broker; default the embedded Valkey's Unix socket."
+    )
+    artifacts_dir: Path | None = Field(default=None, description="Content-addressed store; default HOME/artifacts.")
+    work_dir: Path | None = Field(default=None, description="Folders of running jobs; default HOME/work.")
+    host: str = Field(default="127.0.0.1", description="Address the API binds.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the API binds.")
+    require_keys: bool | None = Field(
+        default=None, description="Whether requests need an API key; default: unless loopback."
+    )
+    device: str = Field(default="auto", description='Device of the trainer: "auto", "cpu", "cuda", "cuda:1".')
+    lease_seconds: float = Field(default=60, gt=0, description="Life of a claim that is not renewed, s.")
+    renew_seconds: float = Field(default=15, gt=0, description="Time between renewals of a claim, s.")
+    max_attempts: int = Field(default=3, ge=1, description="Claims of a job that may end with a lost worker.")
+    sweep_seconds: float = Field(
+        default=5, gt=0, description="Time between two looks for lost leases and unheard doorbells, s."
+    )
+    ring_again_seconds: float = Field(
+        default=15, gt=0, description="Age of an unanswered doorbell before it is rung again, s."
+    )
+    snapshot_seconds: float = Field(
+        default=60, gt=0, description="Longest time between two snapshots inside an epoch, s."
+    )
+    max_upload_bytes: int = Field(default=2 * 2**30, ge=1, description="Largest checkpoint taken, bytes.")
+    convert_seconds: float = Field(default=60, gt=0, description="Processor time that reading one upload may take, s.")
+    threads: int | None = Field(
+        default=None, ge=1, description="torch threads of the trainer; default: the machine's cores."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Level of the services' logs."
+    )
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Settings from the environment, and from secret files where a container mounts them."""
+        secrets = _SECRETS if os.path.isdir(_SECRETS) else None
+        return cls(_secrets_dir=secrets).absolute()  # pyright: ignore[reportCallIssue]
+
+    def absolute(self) -> Settings:
+        """The same settings with every default that depends on another filled in and every path absolute."""
+        home = self.home.expanduser().resolve()
+        data_dir = (self.data_dir or home / "data").expanduser().resolve()
+        artifacts = (self.artifacts_dir or home / "artifacts").expanduser().resolve()
+        work = (self.work_dir or home / "work").expanduser().resolve()
+        if self.renew_seconds * 2 > self.lease_seconds:
+            raise SettingsError(
+                f"LASTSAM_RENEW_SECONDS ({self.renew_seconds}) must be at most half of LASTSAM_LEASE_SECONDS "
+                f"({self.lease_seconds}), or a single late renewal loses the job."
+            )
+        return self.model_copy(
+            update={
+                "home": home,
+                "data_dir": data_dir,
+                "artifacts_dir": artifacts,
+                "work_dir": work,
+                "database_url": self.database_url or f"sqlite:///{home / 'lastsam.db'}",
+                "broker_url": self.broker_url or f"redis+socket://{broker_socket(home)}",
+                "require_keys": (not is_loopback(self.host)) if self.require_keys is None else self.require_keys,
+            }
+        )
+
+    @property
+    def embedded_broker(self) -> Path | None:
+        """The socket of the Valkey server that `lastsam up` starts; None where a broker is given."""
+        socket = broker_socket(self.home)
+        return socket if self.broker_url == f"redis+socket://{socket}" else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def broker_socket(home: Path) -> Path:
+    """Where the embedded broker listens: in HOME, or in a short folder of this user where HOME's path is too long."""
+    path = home / "run" / "broker.sock"
+    if len(os.fsencode(path)) <= UNIX_PATH_MAX:
+        return path
+    short = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"lastsam-{os.getuid()}" / short / "broker.sock"

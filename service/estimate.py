@@ -1,0 +1,71 @@
+"""What a job will probably cost and what might surprise its owner; measured figures or none at all."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from lastsam_core.data.catalogue import DatasetInfo
+from lastsam_core.models.registry import architecture
+from lastsam_core.recipe import DEFAULT_RHO, Method, Recipe
+from lastsam_jobs.repository import seconds_per_epoch
+from service.schemas import Estimate
+
+__all__ = ["estimate", "warnings"]
+
+_LARGE = 5_000_000  # parameters past which a CPU is the wrong device
+_LONG = 200  # epochs: LastSAM's whole training, SGD included, has 150
+_COPIES = 4  # weights, gradient, momentum, perturbation; float32
+
+
+def estimate(session: Session, recipe: Recipe, *, arch: str | None) -> Estimate:
+    """Seconds from jobs that ran here before, memory from the parameters; arch None: not known before the file is."""
+    if arch is None:
+        return Estimate(seconds=None, memory_bytes=None, basis="Unknown without a checkpoint or model.arch.")
+    memory = architecture(arch).parameters * 4 * _COPIES
+    of_memory = "Memory: weights, gradient, momentum and perturbation; activations come on top."
+    each = seconds_per_epoch(session, arch=arch)
+    if each is None:
+        return Estimate(
+            seconds=None, memory_bytes=memory, basis=f"Time: not measured on this installation yet. {of_memory}"
+        )
+    return Estimate(
+        seconds=round(each * recipe.epochs, 1),
+        memory_bytes=memory,
+        basis=f"Time: {each:.1f} s an epoch in the latest jobs with {arch} here, whatever their recipe and dataset; "
+        f"evaluations come on top. {of_memory}",
+    )
+
+
+def warnings(recipe: Recipe, data: DatasetInfo, *, arch: str | None, device: str) -> list[str]:
+    """Sentences about what is allowed but perhaps not meant. device: the setting of the workers."""
+    found = []
+    if arch is not None and architecture(arch).parameters > _LARGE and not device.startswith("cuda"):
+        slow = " (wrn-28-10: about 4 h on 2 cores)" if arch == "wrn-28-10" else ""
+        found.append(f"{arch} is large: without a GPU an epoch takes hours{slow}.")
+    if recipe.epochs > _LONG:
+        found.append(f"{recipe.epochs} epochs are a whole training; LastSAM's point is that about 50 do.")
+    if recipe.chooses and recipe.data.selection == "train_holdout":
+        found.append(
+            "data.selection train_holdout chooses on training images; a checkpoint that was trained on all of them has "
+            'seen these, so they flatter it. "auto" uses half of the test set instead.'
+        )
+    if data.train is not None and recipe.data.train_limit is not None and recipe.data.train_limit > data.train:
+        found.append(f"data.train_limit is more than the {data.train} training images of {data.name}.")
+    if data.train is not None and recipe.batch_size > data.train:
+        found.append(f"batch_size is more than the {data.train} training images of {data.name}.")
+    return found + _of_method(recipe.method)
+
+
+def _of_method(method: Method) -> list[str]:
+    found = []
+    if method.name == "sgd":
+        found.append("method sgd has no sharpness pass: this is the control, more training alone.")
+        if method.rho:
+            found.append("method.rho does nothing with sgd.")
+    elif method.rho == 0:
+        found.append("method.rho 0 perturbs nothing: this is plain SGD.")
+    elif method.name == "sam" and method.rho is not None and method.rho >= DEFAULT_RHO["asam"]:
+        found.append(f"method.rho {method.rho:g} is of ASAM's size; the usual radius of SAM is {DEFAULT_RHO['sam']:g}.")
+    if method.dialect == "davda54" and "eta" in method.model_fields_set:
+        found.append("method.eta does nothing in the dialect davda54.")
+    return found

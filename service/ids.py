@@ -1,0 +1,38 @@
+"""Ids in paths and queries: what is not the shape of an id is not looked up, and names nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Path
+
+from lastsam_jobs.errors import NotFound
+from lastsam_jobs.ids import is_id
+from service.problems import RequestInvalid
+
+__all__ = ["CheckpointId", "JobId", "cursor"]
+
+
+async def _job_id(job_id: Annotated[str, Path(description="job_...")]) -> str:
+    if not is_id(job_id, "job"):
+        raise NotFound(f"There is no job {job_id[:100]}.", hint="GET /jobs lists yours.")
+    return job_id
+
+
+async def _checkpoint_id(checkpoint_id: Annotated[str, Path(description="ckpt_...")]) -> str:
+    if not is_id(checkpoint_id, "ckpt"):
+        raise NotFound(f"There is no checkpoint {checkpoint_id[:100]}.", hint="GET /checkpoints lists yours.")
+    return checkpoint_id
+
+
+JobId = Annotated[str, Depends(_job_id)]
+CheckpointId = Annotated[str, Depends(_checkpoint_id)]
+
+
+def cursor(after: str | None, kind: str) -> str | None:
+    """The id to continue after; RequestInvalid where it is none of this kind."""
+    if after is not None and not (kind in ("job", "ckpt") and is_id(after, kind)):
+        raise RequestInvalid(
+            f"after={after[:100]!r} is no id of a {kind}.", hint="Give the id of the last one on the page before."
+        )
+    return after

@@ -1,0 +1,179 @@
+"""From bytes that arrived to rows and blobs: a file is recognised, then stored with its job in one transaction.
+
+A refused file leaves no blob, no row and no temporary file. Blobs are moved into the store at the end of the
+transaction that names them, under the lock that collectors take too (lastsam_jobs/publication.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from anyio import to_thread
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from lastsam_core.checkpoints.layout import Layout
+from lastsam_core.recipe import Recipe
+from lastsam_jobs import repository
+from lastsam_jobs.artifacts import Incoming
+from lastsam_jobs.publication import add_artifact, publishing
+from lastsam_jobs.tables import Checkpoint, Job
+from service.auth import Caller
+from service.converter import convert
+from service.multipart import Body
+from service.orders import JobOrder
+from service.problems import CheckpointRefused
+from service.services import Services, in_thread
+
+__all__ = ["Recognised", "fingerprint", "recognise", "store_checkpoint", "submit"]
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """A checkpoint that can be used: a row of old (`known`), or a file that is about to become one."""
+
+    arch: str
+    num_classes: int
+    notes: tuple[str, ...] = ()
+    known: Checkpoint | None = None
+    filename: str = ""
+    layout: Layout | None = None
+    upload: Incoming | None = None
+    canonical: Incoming | None = None
+
+
+@asynccontextmanager
+async def recognise(
+    here: Services, caller: Caller, body: Body, *, arch: str = "auto", num_classes: int | None = None
+) -> AsyncIterator[Recognised]:
+    """What the uploaded file is; CheckpointRefused where it cannot be used. Nothing is stored yet."""
+    upload = body.file
+    assert upload is not None
+
+    def look() -> Checkpoint | None:
+        with here.database.read() as session:
+            return repository.checkpoint_of_content(session, upload.sha256, owner=caller.owner)
+
+    known = await in_thread(look)
+    if known is not None:
+        if arch not in ("auto", known.arch) or num_classes not in (None, known.num_classes):
+            raise CheckpointRefused(
+                f"This file is known as {known.id}: a {known.arch} of {known.num_classes} outputs.",
+                hint='Leave the architecture at "auto" and the number of classes out.',
+                code="architecture_mismatch",
+            )
+        yield Recognised(arch=known.arch, num_classes=known.num_classes, known=known)
+        return
+    with here.store.incoming() as canonical:
+
+        def read() -> Recognised:
+            with convert(here.settings, upload.path, arch=arch, num_classes=num_classes) as converted:
+                with converted.path.open("rb") as source:
+                    while chunk := source.read(_CHUNK):
+                        canonical.write(chunk)
+                canonical.close()
+                return Recognised(
+                    arch=converted.layout.arch,
+                    num_classes=converted.layout.num_classes,
+                    notes=converted.notes,
+                    filename=body.filename,
+                    layout=converted.layout,
+                    upload=upload,
+                    canonical=canonical,
+                )
+
+        yield await to_thread.run_sync(read, limiter=here.conversions)
+
+
+def fingerprint(checkpoint: str, order: JobOrder) -> str:
+    """sha256 that two requests share exactly if they ask for the same; checkpoint: its id or its content's sha256."""
+    asked = order.model_dump(mode="json", exclude={"checkpoint_id"}) | {"checkpoint": checkpoint}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def store_checkpoint(here: Services, caller: Caller, found: Recognised) -> tuple[Checkpoint, bool]:
+    """The checkpoint's row, and whether it is new. One transaction; blocks."""
+    with publishing(here.database, here.store) as (session, arrived):
+        return _put(session, caller, found, arrived)
+
+
+def submit(
+    here: Services,
+    caller: Caller,
+    order: JobOrder,
+    recipe: Recipe,
+    found: Recognised,
+    idempotency: tuple[str, str] | None,
+) -> tuple[Job, bool]:
+    """The job, and whether this call made it; False where the Idempotency-Key had made it before. Blocks."""
+    try:
+        return _submit(here, caller, order, recipe, found, idempotency)
+    except IntegrityError:
+        # The same request, at the same moment, won; its rows are there now.
+        return _submit(here, caller, order, recipe, found, idempotency)
+
+
+def _submit(
+    here: Services,
+    caller: Caller,
+    order: JobOrder,
+    recipe: Recipe,
+    found: Recognised,
+    idempotency: tuple[str, str] | None,
+) -> tuple[Job, bool]:
+    with publishing(here.database, here.store) as (session, arrived):
+        if idempotency is not None:
+            key, request_sha256 = idempotency
+            before = repository.idempotent_job(session, owner=caller.owner, key=key, request_sha256=request_sha256)
+            if before is not None:
+                return before, False
+        checkpoint, _ = _put(session, caller, found, arrived)
+        job = repository.create_job(
+            session,
+            owner=caller.owner,
+            checkpoint=checkpoint,
+            spec=order.spec,
+            recipe=recipe,
+            name=order.name,
+            tags=order.tags,
+            meta=order.metadata,
+            idempotency=idempotency,
+        )
+        return job, True
+
+
+def _put(session: Session, caller: Caller, found: Recognised, arrived: list[Incoming]) -> tuple[Checkpoint, bool]:
+    if found.known is not None:
+        return repository.checkpoint(session, found.known.id, owner=caller.sees), False
+    assert found.upload is not None
+    assert found.canonical is not None
+    assert found.layout is not None
+    row, new = repository.add_checkpoint(
+        session,
+        owner=caller.owner,
+        sha256=found.upload.sha256,
+        size=found.upload.size,
+        filename=found.filename,
+        canonical_sha256=found.canonical.sha256,
+        layout=found.layout.model_dump(mode="json"),
+        arch=found.arch,
+        num_classes=found.num_classes,
+    )
+    if new:
+        for kind, blob in (("upload", found.upload), ("canonical", found.canonical)):
+            add_artifact(
+                session,
+                kind=kind,
+                sha256=blob.sha256,
+                size=blob.size,
+                filename=found.filename,
+                checkpoint_id=row.id,
+            )
+            arrived.append(blob)
+    return row, new

@@ -1,0 +1,83 @@
+"""The HTTP service: `uvicorn service.main:create_app --factory`. It accepts, remembers and hands out; it never trains.
+
+Importing this loads no torch and opens nothing; everything is opened when the app starts and closed when it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from lastsam_jobs.errors import SettingsError
+from lastsam_jobs.settings import Settings, is_loopback
+from service import openapi
+from service.envelope import Envelope
+from service.problems import add_problem_handlers
+from service.routes import checkpoints, discovery, jobs, operation, results
+from service.services import Services
+
+__all__ = ["create_app"]
+
+# An upload that stalls is ended after a minute, so what nobody wrote to for an hour is of a process that was killed.
+_STALE_SECONDS = 3600
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app; settings: default those of the environment. SettingsError where they are unsafe."""
+    settings = Settings.load() if settings is None else settings.absolute()
+    if not settings.require_keys and not is_loopback(settings.host):
+        raise SettingsError(
+            f"LASTSAM_HOST={settings.host} lets other machines in, and LASTSAM_REQUIRE_KEYS is false.",
+            hint="Bind 127.0.0.1, or leave LASTSAM_REQUIRE_KEYS out and make a key with `lastsam keys create NAME`.",
+        )
+    app = FastAPI(
+        title="LastSAM",
+        version="0.1.0",
+        description="Give it a trained checkpoint, get back a flatter one, and the proof that it is at least as good.",
+        lifespan=_lifespan,
+        responses=openapi.PROBLEMS,
+    )
+    app.state.settings = settings
+    app.add_middleware(Envelope)
+    add_problem_handlers(app)
+    for routes in (jobs, results, checkpoints, discovery, operation):
+        app.include_router(routes.router)
+    openapi.install(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # Alembic is a quarter of this module's import time, and wanted once.
+    from lastsam_jobs.migrate import upgrade
+
+    settings: Settings = app.state.settings
+    logging.getLogger("lastsam").setLevel(settings.log_level.upper())
+    services = await to_thread.run_sync(Services.open, settings)
+    try:
+        await to_thread.run_sync(upgrade, services.database)
+        await to_thread.run_sync(_clear_stale, services)
+        services.keeper.start()
+        app.state.services = services
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(services.keeper.stop)
+    finally:
+        services.celery.close()
+        services.database.dispose()
+
+
+def _clear_stale(services: Services) -> None:
+    """Remove what an earlier process that was killed left half-received."""
+    before = time.time() - _STALE_SECONDS
+    for path in Path(services.store.root, "incoming").glob("*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < before:
+                path.unlink()

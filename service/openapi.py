@@ -1,0 +1,88 @@
+"""The OpenAPI document's share that FastAPI cannot see: bodies that are read from the wire, and problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from lastsam_core.recipe import Recipe
+from service.orders import JobOrder
+from service.problems import MEDIA_TYPE
+from service.schemas import Problem
+
+__all__ = ["FILE_BODY", "JOB_BODY", "PROBLEMS", "install"]
+
+_REFS = "#/components/schemas/{model}"
+_BYTES = {"type": "string", "format": "binary"}
+_ORDER = {"$ref": _REFS.format(model="JobOrder")}
+
+# What a job is asked for with: a file and texts, or JSON that names a checkpoint of before.
+JOB_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["checkpoint"],
+                "additionalProperties": False,
+                "properties": {
+                    "checkpoint": {**_BYTES, "description": "The file."},
+                    "spec": {"$ref": _REFS.format(model="Recipe")},
+                    "name": {"type": "string", "maxLength": 200},
+                    "tags": {"type": "array", "maxItems": 15, "items": {"type": "string", "maxLength": 64}},
+                    "metadata": {"type": "object"},
+                },
+            },
+            "encoding": {"spec": {"contentType": "application/json"}, "metadata": {"contentType": "application/json"}},
+            "example": {"checkpoint": "@resnet20.pt", "spec": '{"epochs": 5}', "name": "first"},
+        },
+        "application/json": {
+            "schema": _ORDER,
+            "example": {"checkpoint_id": "ckpt_01JD00000000000000000000AB", "spec": {"epochs": 5}, "name": "first"},
+        },
+    },
+}
+FILE_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/octet-stream": {"schema": _BYTES, "example": "(bytes)"},
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["checkpoint"], "properties": {"checkpoint": _BYTES}},
+            "example": {"checkpoint": "@resnet20.pt"},
+        },
+    },
+}
+_PROBLEM = {
+    "description": "A problem, RFC 9457.",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": _REFS.format(model="Problem")}}},
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {"default": _PROBLEM, 422: _PROBLEM}
+
+
+def install(app: FastAPI) -> None:
+    """Give the app an OpenAPI document with those schemas in it; made once, when first asked for."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            _, models = models_json_schema(
+                [(JobOrder, "validation"), (Recipe, "validation"), (Problem, "validation")], ref_template=_REFS
+            )
+            schemas = made.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(models["$defs"])
+            # FastAPI's own shape of a 422, which nothing here sends.
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # pyright: ignore[reportAttributeAccessIssue]

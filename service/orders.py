@@ -1,0 +1,212 @@
+"""What a client asks for, made sense of before any file is read: the spec, the labels, and whether they can work here.
+
+Every refusal points at the field that causes it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lastsam_core.data.catalogue import DatasetInfo, available
+from lastsam_core.errors import UnknownArchitecture
+from lastsam_core.models.registry import architecture, tensor_shapes
+from lastsam_core.recipe import Channels, Recipe
+from service.multipart import FIELD_BYTES, FILE
+from service.problems import BadRequest, RequestInvalid, SpecInvalid, printable, validation_errors
+
+__all__ = ["JobOrder", "check_fit", "check_here", "missing_checkpoint", "order_from_form", "order_from_json"]
+
+_NESTING = 32
+_CURL = f"curl -F {FILE}=@model.pt -F spec='{{}}' http://127.0.0.1:8000/jobs"
+
+
+class JobOrder(BaseModel):
+    """A job as it is asked for; with a file in the body, `checkpoint_id` stays out."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [{"checkpoint_id": "ckpt_01JD00000000000000000000AB", "spec": {"epochs": 5}, "name": "first"}]
+        },
+    )
+
+    checkpoint_id: str | None = Field(default=None, max_length=100, description="A checkpoint of GET /checkpoints.")
+    spec: dict[str, Any] = Field(default_factory=dict, description="A recipe: GET /recipes/schema.")
+    name: str | None = Field(default=None, max_length=200, description="What to call the job.")
+    tags: list[str] = Field(
+        default_factory=list, max_length=20, description="Labels to find it by, 64 characters each."
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Anything of yours, at most 64 KiB of JSON.")
+
+    @field_validator("tags")
+    @classmethod
+    def _short_tags(cls, tags: list[str]) -> list[str]:
+        if any(not 0 < len(tag) <= 64 for tag in tags):
+            raise ValueError("a tag has 1 to 64 characters")
+        return list(dict.fromkeys(tags))
+
+    @field_validator("metadata")
+    @classmethod
+    def _small_metadata(cls, metadata: dict[str, Any]) -> dict[str, Any]:
+        if len(json.dumps(metadata)) > FIELD_BYTES:
+            raise ValueError(f"metadata is larger than {FIELD_BYTES} bytes of JSON")
+        return metadata
+
+    @property
+    def recipe(self) -> Recipe:
+        """The spec as a recipe; SpecInvalid, pointing at its fields, where it is none."""
+        try:
+            return Recipe.model_validate(self.spec)
+        except ValidationError as error:
+            errors = validation_errors(error.errors(), self.spec, where="spec")
+            first = "; ".join(f"{e['pointer'] or 'spec'}: {e['message']}" for e in errors[:3])
+            more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
+            hint = "GET /recipes/schema has every field with its range; GET /recipes/presets has examples."
+            raise SpecInvalid(f"The spec cannot be run: {first}{more}", hint=hint, errors=errors) from None
+
+
+def order_from_json(body: bytes) -> JobOrder:
+    """The order in a JSON body; BadRequest, RequestInvalid or SpecInvalid."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not UTF-8.") from None
+    return _order(_strict_json(text, "body"))
+
+
+def order_from_form(fields: dict[str, list[str]]) -> JobOrder:
+    """The order in the text parts of a multipart body; tags may be repeated or one JSON list."""
+    unknown = sorted(set(fields) - {"spec", "name", "tags", "metadata"})
+    if unknown:
+        raise RequestInvalid(
+            f"There is no field {unknown[0][:100]!r}.",
+            hint=f"The parts are {FILE}, spec, name, tags and metadata.",
+            errors=[_error(f"/{name[:100]}", "unknown field", "extra_forbidden") for name in unknown],
+        )
+    doubled = [name for name, texts in fields.items() if name != "tags" and len(texts) > 1]
+    if doubled:
+        raise RequestInvalid(f"The field {doubled[0]!r} was sent twice.")
+    order: dict[str, Any] = {}
+    for name in ("spec", "metadata"):
+        if fields.get(name, [""])[0].strip():
+            order[name] = _strict_json(fields[name][0], name)
+    if "name" in fields:
+        order["name"] = fields["name"][0] or None
+    if "tags" in fields:
+        tags: list[Any] = []
+        for text in fields["tags"]:
+            listed = _strict_json(text, "tags") if text.lstrip().startswith("[") else [text]
+            tags += listed
+        order["tags"] = tags
+    _refuse_unstorable(order, "")
+    return _order(order)
+
+
+def check_here(recipe: Recipe, data_dir: Path) -> DatasetInfo:
+    """The recipe's dataset, if this machine has it and knows its architecture; SpecInvalid otherwise."""
+    if recipe.model.arch != "auto":
+        try:
+            architecture(recipe.model.arch)
+        except UnknownArchitecture as error:
+            raise _at("/model/arch", error.message, error.hint, error.code) from None
+    datasets = {info.name: info for info in available(data_dir)}
+    found = datasets.get(recipe.data.name)
+    if found is None or not found.prepared:
+        ready = ", ".join(name for name, info in datasets.items() if info.prepared)
+        message = f"There is no dataset {recipe.data.name!r} on this installation."
+        hint = f"At hand: {ready}. GET /datasets lists them."
+        if found is not None:
+            message = f"The dataset {recipe.data.name!r} is not ready to be used here."
+            hint = f"{found.note}. {hint}"
+        raise _at("/data/name", message, hint, "unknown_dataset")
+    channels = found.image[-1] if found.image else None
+    scaling = recipe.data.normalization
+    if isinstance(scaling, Channels) and channels and len(scaling.mean) != channels:
+        message = f"There are {len(scaling.mean)} means for images of {channels} channels."
+        raise _at("/data/normalization/mean", message, "Give one mean and one std for each channel.")
+    return found
+
+
+def check_fit(recipe: Recipe, data: DatasetInfo, *, arch: str, num_classes: int) -> None:
+    """SpecInvalid unless recipe, dataset and the checkpoint that was recognised belong together."""
+    if recipe.model.arch not in ("auto", arch):
+        message = f"The checkpoint is a {arch}, not a {recipe.model.arch}."
+        raise _at("/model/arch", message, 'Leave model.arch at "auto".', "architecture_mismatch")
+    if recipe.model.num_classes not in (None, num_classes):
+        message = f"The checkpoint has {num_classes} outputs, not {recipe.model.num_classes}."
+        raise _at("/model/num_classes", message, "Leave model.num_classes out.", "architecture_mismatch")
+    if data.classes is not None and data.classes != num_classes:
+        message = f"The checkpoint tells {num_classes} classes apart, {data.name} has {data.classes}."
+        raise _at("/data/name", message, "Name the dataset that the checkpoint was trained on.", "dataset_mismatch")
+    wanted = next(iter(tensor_shapes(arch).values()))[1]
+    if data.image is not None and data.image[-1] != wanted:
+        message = f"{arch} takes images of {wanted} channels, those of {data.name} have {data.image[-1]}."
+        raise _at("/data/name", message, "Name the dataset that the checkpoint was trained on.", "dataset_mismatch")
+
+
+def missing_checkpoint() -> RequestInvalid:
+    """Nothing says which checkpoint is meant."""
+    return RequestInvalid(
+        f"The request has no {FILE}.",
+        hint=f"Send the file: {_CURL} (or JSON with the checkpoint_id of one that was uploaded before).",
+        errors=[_error(f"/{FILE}", "Field required", "missing")],
+    )
+
+
+def _order(content: Any) -> JobOrder:
+    try:
+        return JobOrder.model_validate(content)
+    except ValidationError as error:
+        errors = validation_errors(error.errors(), content, where="body")
+        detail = "; ".join(f"{e['pointer'] or 'body'}: {e['message']}" for e in errors[:3])
+        raise RequestInvalid(detail, hint="GET /openapi.json describes POST /jobs.", errors=errors) from None
+
+
+def _at(pointer: str, message: str, hint: str | None, code: str = SpecInvalid.code) -> SpecInvalid:
+    errors = [_error(pointer, message, code, where="spec")]
+    return SpecInvalid(message, hint=hint, errors=errors, code=code)
+
+
+def _error(pointer: str, message: str, code: str, *, where: str = "body") -> dict[str, Any]:
+    return {"pointer": printable(pointer), "in": where, "message": message, "code": code}
+
+
+def _strict_json(text: str, what: str) -> Any:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = "the body" if what == "body" else f"the field {what!r}"
+        raise RequestInvalid(
+            f"What {where} holds is not JSON: {str(error)[:200]}",
+            hint="Mind the shell's quotes: -F spec='{\"epochs\": 5}'.",
+            errors=[_error("" if what == "body" else f"/{what}", "invalid JSON", "json_invalid")],
+        ) from None
+    _refuse_unstorable(content, "" if what == "body" else f"/{what}")
+    return content
+
+
+def _refuse_unstorable(value: Any, pointer: str, depth: int = 0) -> None:
+    """Python's JSON reader takes more than RFC 8259 and the databases do: NaN, infinities, NUL, half surrogates."""
+    wrong = None
+    if isinstance(value, float) and not math.isfinite(value):
+        wrong = "numbers must be finite"
+    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
+        wrong = "text must be Unicode without NUL"
+    elif isinstance(value, dict | list) and depth >= _NESTING:
+        wrong = f"nested more than {_NESTING} deep"
+    if wrong:
+        errors = [_error(pointer, wrong, "unstorable")]
+        raise RequestInvalid(f"{printable(pointer) or 'body'}: {wrong}.", hint="Leave it out.", errors=errors)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_unstorable(key, pointer, depth + 1)
+            _refuse_unstorable(item, f"{pointer}/{key}", depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _refuse_unstorable(item, f"{pointer}/{index}", depth + 1)

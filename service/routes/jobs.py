@@ -1,0 +1,260 @@
+"""Jobs: asked for, looked at, steered, deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from lastsam_core.data.catalogue import DatasetInfo
+from lastsam_core.recipe import Recipe
+from lastsam_jobs import repository
+from lastsam_jobs.ids import is_id
+from lastsam_jobs.publication import collect, published
+from lastsam_jobs.states import Action, Status
+from lastsam_jobs.tables import Checkpoint, Job
+from service.auth import Caller, Reader, Submitter
+from service.downloads import etag_matches
+from service.estimate import estimate, warnings
+from service.ids import JobId, cursor
+from service.intake import Recognised, fingerprint, recognise, submit
+from service.openapi import JOB_BODY
+from service.orders import JobOrder, check_fit, check_here, missing_checkpoint, order_from_form, order_from_json
+from service.problems import RequestInvalid
+from service.schemas import JobView, ListOf, Validation, respond
+from service.services import Here, Services, bounded, in_thread
+from service.uploads import media_type, read_json, receive
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+Key = Annotated[
+    str | None,
+    Header(
+        description="Yours, for a request you may send twice: the second gets the first one's job. 1-255 characters."
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request for a job that was understood: its recipe can run here, its checkpoint is usable and fits."""
+
+    order: JobOrder
+    recipe: Recipe
+    data: DatasetInfo
+    found: Recognised | None
+    idempotency: tuple[str, str] | None
+    # The job that an earlier request with the same key made.
+    before: Job | None = None
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Ask for a job",
+    response_model=JobView,
+    openapi_extra={"requestBody": JOB_BODY},
+)
+async def create(caller: Submitter, request: Request, here: Here, idempotency_key: Key = None) -> Response:
+    """A checkpoint and a recipe; the answer comes once both were found good and the job is in the database."""
+    async with _asked(request, caller, here, idempotency_key) as asked:
+        if asked.before is not None:
+            job, new = asked.before, False
+        else:
+            found = asked.found
+            if found is None:
+                raise missing_checkpoint()
+            job, new = await in_thread(
+                lambda: submit(here, caller, asked.order, asked.recipe, found, asked.idempotency)
+            )
+    here.keeper.wake()
+    view = await in_thread(lambda: _view(request, here, job))
+    headers = {"Location": view.urls["self"]}
+    if not new:
+        headers["Idempotency-Replayed"] = "true"
+    return respond(view, 202, headers=headers)
+
+
+@router.post(
+    "/validate",
+    summary="Check a job without making it",
+    response_model=Validation,
+    openapi_extra={"requestBody": JOB_BODY},
+)
+async def validate(caller: Submitter, request: Request, here: Here) -> Response:
+    """The same body as POST /jobs, nothing stored; in JSON, checkpoint_id may be left out."""
+    async with _asked(request, caller, here, None) as asked:
+        found, recipe = asked.found, asked.recipe
+        arch = found.arch if found else None if recipe.model.arch == "auto" else recipe.model.arch
+
+        def look() -> Validation:
+            with here.database.read() as session:
+                return Validation(
+                    spec_resolved=recipe.resolved().model_dump(mode="json"),
+                    checkpoint=_recognised(found),
+                    warnings=warnings(recipe, asked.data, arch=arch, device=here.settings.device),
+                    estimate=estimate(session, recipe, arch=arch),
+                )
+
+        return respond(await in_thread(look))
+
+
+@router.get("", summary="Jobs", response_model=ListOf[JobView])
+@bounded
+def jobs(
+    caller: Reader,
+    request: Request,
+    here: Here,
+    status: Annotated[list[Status] | None, Query(description="Any of these; repeatable.")] = None,
+    tag: Annotated[str | None, Query(max_length=64, description="Carries this tag.")] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Part of the id, name or file name.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+) -> Response:
+    """Yours, newest first."""
+    if q and "\0" in q:
+        raise RequestInvalid("q holds a NUL.")
+    with here.database.read() as session:
+        rows, more = repository.list_jobs(
+            session, owner=caller.sees, limit=limit, after=cursor(after, "job"), status=status or (), tag=tag, q=q
+        )
+        positions = repository.queue_positions(session, rows)
+        depth = repository.queue_depth(session) if positions else 0
+        root = _root(request)
+        views = [JobView.of(row, position=positions.get(row.id), depth=depth, root=root) for row in rows]
+        return respond(ListOf(data=views, has_more=more))
+
+
+@router.get("/{job_id}", summary="A job", response_model=JobView, responses={304: {"description": "As you have it."}})
+@bounded
+def job(caller: Reader, request: Request, job_id: JobId, here: Here) -> Response:
+    """Where it stands; cheap to ask again with If-None-Match."""
+    with here.database.read() as session:
+        view = _view_in(session, request, repository.job(session, job_id, owner=caller.sees))
+    body = view.model_dump_json().encode()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers={"ETag": etag})
+    return Response(body, media_type="application/json", headers={"ETag": etag})
+
+
+def _add_action(action: Action, summary: str) -> None:
+    @router.post(
+        f"/{{job_id}}/{action.value}",
+        name=action.value,
+        status_code=202,
+        summary=summary,
+        response_model=JobView,
+        responses={200: {"description": "It already was so.", "model": JobView}},
+    )
+    @bounded
+    def act(caller: Submitter, request: Request, job_id: JobId, here: Here) -> Response:
+        with here.database.write() as session:
+            row, changed = repository.request(session, job_id, action, owner=caller.sees)
+            view = _view_in(session, request, row)
+        if changed:
+            here.keeper.wake()
+        return respond(view, 202 if changed else 200)
+
+
+_add_action(Action.CANCEL, "End it without a result")
+_add_action(Action.PAUSE, "Take a snapshot and free the device")
+_add_action(Action.RESUME, "Go on from the snapshot")
+_add_action(Action.STOP, "Finish now and keep the result")
+_add_action(Action.RETRY, "Start a failed or cancelled job again")
+
+
+@router.delete("/{job_id}", status_code=204, summary="Delete a job that has ended")
+@bounded
+def delete(caller: Submitter, job_id: JobId, here: Here) -> Response:
+    """Its events, metrics and files go too; its checkpoint stays."""
+    with here.database.write() as session:
+        blobs = published(session, job_id=job_id)
+        repository.delete_job(session, job_id, owner=caller.sees)
+    collect(here.database, here.store, blobs)
+    return Response(status_code=204)
+
+
+@asynccontextmanager
+async def _asked(request: Request, caller: Caller, here: Services, key: str | None) -> AsyncIterator[Asked]:
+    """Read the request, cheap checks first: a bad spec is refused before its file is looked into."""
+    if key is not None and not _KEY.fullmatch(key):
+        raise RequestInvalid("The Idempotency-Key has 1 to 255 printable ASCII characters.")
+    if media_type(request) == "application/json":
+        order = order_from_json(await read_json(request))
+        recipe = order.recipe
+        idempotency, before = await _before(here, caller, key, order.checkpoint_id or "", order)
+        data = await to_thread.run_sync(check_here, recipe, here.data_dir)
+        found = None
+        if order.checkpoint_id is not None:
+            row = await in_thread(lambda: _checkpoint(here, caller, order.checkpoint_id or ""))
+            found = Recognised(arch=row.arch, num_classes=row.num_classes, known=row)
+            check_fit(recipe, data, arch=found.arch, num_classes=found.num_classes)
+        yield Asked(order=order, recipe=recipe, data=data, found=found, idempotency=idempotency, before=before)
+        return
+    async with receive(request, here) as body:
+        if body.file is None:
+            raise missing_checkpoint()
+        order = order_from_form(body.fields)
+        recipe = order.recipe
+        idempotency, before = await _before(here, caller, key, body.file.sha256, order)
+        data = await to_thread.run_sync(check_here, recipe, here.data_dir)
+        if before is not None:
+            yield Asked(order=order, recipe=recipe, data=data, found=None, idempotency=idempotency, before=before)
+            return
+        wanted = recipe.model
+        async with recognise(here, caller, body, arch=wanted.arch, num_classes=wanted.num_classes) as found:
+            check_fit(recipe, data, arch=found.arch, num_classes=found.num_classes)
+            yield Asked(order=order, recipe=recipe, data=data, found=found, idempotency=idempotency)
+
+
+async def _before(
+    here: Services, caller: Caller, key: str | None, checkpoint: str, order: JobOrder
+) -> tuple[tuple[str, str] | None, Job | None]:
+    if key is None:
+        return None, None
+    request_sha256 = fingerprint(checkpoint, order)
+
+    def look() -> Job | None:
+        with here.database.read() as session:
+            return repository.idempotent_job(session, owner=caller.owner, key=key, request_sha256=request_sha256)
+
+    return (key, request_sha256), await in_thread(look)
+
+
+def _checkpoint(here: Services, caller: Caller, id: str) -> Checkpoint:
+    with here.database.read() as session:
+        # The shape is checked first: PostgreSQL cannot even be asked for some strings.
+        return repository.checkpoint(session, id if is_id(id, "ckpt") else "ckpt_unknown", owner=caller.sees)
+
+
+def _recognised(found: Recognised | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    known = found.known.id if found.known else None
+    return {"id": known, "arch": found.arch, "num_classes": found.num_classes, "notes": list(found.notes)}
+
+
+def _view(request: Request, here: Services, row: Job) -> JobView:
+    with here.database.read() as session:
+        return _view_in(session, request, repository.job(session, row.id))
+
+
+def _view_in(session: Session, request: Request, row: Job) -> JobView:
+    position = repository.queue_position(session, row)
+    depth = repository.queue_depth(session) if position else 0
+    return JobView.of(row, position=position, depth=depth, root=_root(request))
+
+
+def _root(request: Request) -> str:
+    return request.scope.get("root_path", "")

@@ -1,0 +1,90 @@
+"""Is the process alive, can it work: for load balancers and people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import text
+
+from lastsam_core.data.catalogue import available
+from lastsam_jobs.queue import depth
+from service.problems import DatabaseDown
+from service.services import Here, Services
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["operation"])
+
+_CHECK_SECONDS = 3.0
+_ALIVE = {"status": "ok"}
+_READY = {
+    "status": "ok",
+    "checks": {"database": {"ok": True}, "broker": {"ok": True, "waiting": 0}, "data": {"ok": True}},
+}
+
+
+def _shown(example: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": description, "content": {"application/json": {"example": example}}}}
+
+
+@router.get("/healthz", summary="Alive", responses=_shown(_ALIVE, "The process answers."))
+async def healthz() -> dict[str, str]:
+    """Says that the process is alive, and touches nothing."""
+    return dict(_ALIVE)
+
+
+@router.get("/readyz", summary="Ready", responses=_shown(_READY, "Requests can be served."))
+async def readyz(here: Here) -> JSONResponse:
+    """Database, broker and folders, each with its own state.
+
+    Without the database nothing works (503). Without the broker jobs are accepted and start once it is back, so that
+    is `degraded`.
+    """
+    checks: dict[str, dict[str, Any]] = {}
+
+    async def check(name: str, look: Callable[[Services], dict[str, Any]]) -> None:
+        try:
+            with anyio.fail_after(_CHECK_SECONDS):
+                found = await to_thread.run_sync(look, here, abandon_on_cancel=True)
+            checks[name] = {"ok": True, **found}
+        except TimeoutError:
+            checks[name] = {"ok": False, "detail": f"no answer within {_CHECK_SECONDS:g} s"}
+        except Exception as error:
+            # Its class, not its text: addresses and passwords may be in that.
+            checks[name] = {"ok": False, "detail": type(error).__name__}
+
+    async with anyio.create_task_group() as group:
+        for name, look in (("database", _database), ("broker", _broker), ("data", _data), ("artifacts", _artifacts)):
+            group.start_soon(check, name, look)
+    ordered = {name: checks[name] for name in ("database", "broker", "data", "artifacts")}
+    if not checks["database"]["ok"]:
+        raise DatabaseDown("The database does not answer.", hint="See the service's log.", checks=ordered)
+    ok = all(found["ok"] for found in ordered.values())
+    return JSONResponse({"status": "ok" if ok else "degraded", "checks": ordered})
+
+
+def _database(here: Services) -> dict[str, Any]:
+    with here.database.read() as session:
+        session.execute(text("SELECT 1"))
+    return {}
+
+
+def _broker(here: Services) -> dict[str, Any]:
+    return {"waiting": depth(here.celery)}
+
+
+def _data(here: Services) -> dict[str, Any]:
+    return {"datasets": [info.name for info in available(here.data_dir) if info.prepared]}
+
+
+def _artifacts(here: Services) -> dict[str, Any]:
+    free = here.store.free_bytes()
+    if not os.access(here.store.root, os.W_OK):
+        raise PermissionError(here.store.root)
+    return {"free_bytes": free}

@@ -1,0 +1,100 @@
+"""What one running service holds, and how its routes reach it; a database that hangs is a 503, never a hung client."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import anyio
+from anyio import to_thread
+from celery import Celery
+from fastapi import Depends, Request
+
+from lastsam_jobs.artifacts import ArtifactStore
+from lastsam_jobs.database import Database
+from lastsam_jobs.keeper import Keeper
+from lastsam_jobs.queue import make_celery
+from lastsam_jobs.settings import Settings
+from service.problems import DatabaseDown
+
+__all__ = ["DATABASE_SECONDS", "Here", "Services", "bounded", "in_thread"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# The promise is an answer within 5 s, whatever the database does.
+DATABASE_SECONDS = 4.5
+_CONVERSIONS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts that routes work with, made when the app starts and closed when it ends."""
+
+    settings: Settings
+    database: Database
+    store: ArtifactStore
+    celery: Celery
+    keeper: Keeper
+    # Files read at once: each takes a processor and up to a few times its size in memory.
+    conversions: anyio.CapacityLimiter
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the prepared datasets lie."""
+        assert self.settings.data_dir is not None
+        return self.settings.data_dir
+
+    @classmethod
+    def open(cls, settings: Settings) -> Services:
+        """Everything opened, nothing started."""
+        assert settings.database_url is not None
+        assert settings.artifacts_dir is not None
+        database = Database(settings.database_url)
+        celery = make_celery(settings)
+        return cls(
+            settings=settings,
+            database=database,
+            store=ArtifactStore(settings.artifacts_dir),
+            celery=celery,
+            keeper=Keeper(settings, database, celery),
+            conversions=anyio.CapacityLimiter(_CONVERSIONS),
+        )
+
+
+def _services(request: Request) -> Services:
+    return request.app.state.services
+
+
+Here = Annotated[Services, Depends(_services)]
+
+
+async def in_thread(function: Callable[[], T], *, seconds: float = DATABASE_SECONDS) -> T:
+    """Run short database work in a thread; DatabaseDown once it takes too long.
+
+    The thread is left behind, not stopped: its transaction may still commit, which is why a client that repeats a
+    request should send the Idempotency-Key again.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            return await to_thread.run_sync(function, abandon_on_cancel=True)
+    except TimeoutError:
+        raise DatabaseDown(
+            "The database does not answer in time.",
+            hint="Try again in a few seconds, with the same Idempotency-Key; /readyz tells when it is back.",
+            headers={"Retry-After": "5"},
+        ) from None
+
+
+def bounded(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """A synchronous route or dependency that works with the database, as an asynchronous one with a deadline."""
+
+    @functools.wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await in_thread(partial(function, *args, **kwargs))
+
+    return call

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lastsam_core.data.catalogue import available, is_name
+
+
+def test_lists_what_is_here_and_what_could_be(npz) -> None:
+    rows = {row.name: row for row in available(npz())}
+    assert list(rows) == ["cifar10", "cifar100", "digits", "tiny"]
+    tiny = rows["tiny"]
+    assert (tiny.train, tiny.test, tiny.image, tiny.classes, tiny.prepared) == (40, 21, (8, 8, 3), 4, True)
+    assert rows["digits"].prepared
+    assert not rows["cifar10"].prepared
+    assert rows["cifar10"].note == "lastsam data prepare cifar10"
+
+
+def test_a_prepared_dataset_takes_the_place_of_its_promise(npz) -> None:
+    rows = [row for row in available(npz("cifar10")) if row.name == "cifar10"]
+    assert [(row.train, row.prepared) for row in rows] == [(40, True)]
+
+
+def test_classes_may_be_unnamed(npz) -> None:
+    (row,) = (row for row in available(npz(classes=None)) if row.name == "tiny")
+    assert row.prepared
+    assert row.classes is None
+
+
+def test_broken_files_are_listed_with_what_is_wrong(npz, tmp_path: Path) -> None:
+    npz(x_train=np.zeros((40, 8, 8, 3)))
+    (tmp_path / "text.npz").write_text("not a zip")
+    (tmp_path / "Bad Name.npz").write_text("not a dataset's name")
+    rows = {row.name: row for row in available(tmp_path)}
+    assert "Bad Name" not in rows
+    assert not rows["tiny"].prepared
+    assert "float64, not uint8" in (rows["tiny"].note or "")
+    assert "not a readable .npz" in (rows["text"].note or "")
+
+
+def test_a_missing_directory_has_only_promises(tmp_path: Path) -> None:
+    assert [row.name for row in available(tmp_path / "nowhere")] == ["cifar10", "cifar100", "digits"]
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "UPPER", "a" * 65, "x\n"])
+def test_names_cannot_lead_out_of_the_directory(name: str) -> None:
+    assert not is_name(name)
+
+
+def test_neither_torch_nor_scikit_learn_is_loaded(npz) -> None:
+    program = (
+        "import sys; from pathlib import Path; from lastsam_core.data import available, load_dataset;"
+        "rows = available(Path(sys.argv[1])); load_dataset('tiny', Path(sys.argv[1]));"
+        "print(len(rows), sorted({'torch', 'torchvision', 'sklearn', 'scipy'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", program, str(npz())], capture_output=True, text=True, check=True)
+    assert out.stdout == "4 []\n"

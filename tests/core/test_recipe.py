@@ -1,0 +1,76 @@
+"""The one spec: defaults are the paper's, unknown names and impossible values are refused with a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from lastsam_core.recipe import PRESETS, Recipe, preset
+
+
+def test_defaults_are_lastsam_asam() -> None:
+    recipe = Recipe().resolved()
+    assert (recipe.method.name, recipe.method.rho, recipe.method.eta) == ("asam", 0.5, 0.01)
+    assert (recipe.epochs, recipe.batch_size, recipe.label_smoothing) == (50, 128, 0.1)
+    assert (recipe.optimizer.lr, recipe.optimizer.momentum, recipe.optimizer.weight_decay) == (0.1, 0.9, 5e-4)
+    assert recipe.schedule.entry == "continue"
+    assert recipe.schedule.enter_at == pytest.approx(2 / 3)
+
+
+def test_rho_depends_on_the_method() -> None:
+    assert Recipe.model_validate({"method": {"name": "sam"}}).resolved().method.rho == 0.05
+    assert Recipe.model_validate({"method": {"name": "sgd"}}).resolved().method.rho == 0.0
+    assert Recipe.model_validate({"method": {"name": "sam", "rho": 0.2}}).resolved().method.rho == 0.2
+
+
+@pytest.mark.parametrize(
+    ("spec", "place", "words"),
+    [
+        ({"method": {"rho": -1}}, ("method", "rho"), "greater than or equal to 0"),
+        ({"epoch": 3}, ("epoch",), "not permitted"),
+        ({"method": {"p": 1.0}}, ("method",), "greater than 1"),
+        ({"method": {"orthogonal": True}}, ("method", "orthogonal"), "this version supports only"),
+        ({"optimizer": {"nesterov": True, "momentum": 0}}, ("optimizer",), "nesterov needs momentum"),
+        ({"optimizer": {"lr": float("nan")}}, ("optimizer", "lr"), "finite"),
+        ({"deliver": {"which": "best"}, "data": {"selection": "none"}}, (), "selection set"),
+        ({"data": {"name": "../../etc/passwd"}}, ("data", "name"), "pattern"),
+        ({"epochs": 0}, ("epochs",), "greater than or equal to 1"),
+    ],
+)
+def test_refuses(spec: dict[str, Any], place: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Recipe.model_validate(spec)
+    (error,) = caught.value.errors()
+    assert error["loc"] == place
+    assert words in error["msg"]
+
+
+def test_digest_names_what_runs_not_how_it_was_written() -> None:
+    assert Recipe().digest() == Recipe.model_validate({"method": {"rho": 0.5}, "epochs": 50}).digest()
+    assert Recipe().digest() != Recipe.model_validate({"seed": 1}).digest()
+
+
+def test_json_round_trip() -> None:
+    recipe = Recipe.model_validate({"method": {"p": "inf"}, "data": {"normalization": {"mean": [0.5], "std": [0.5]}}})
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_every_field_of_the_schema_says_what_it_is() -> None:
+    schema = Recipe.model_json_schema()
+    for part in schema["$defs"].values():
+        for name, field in part["properties"].items():
+            assert field.get("description") or "$ref" in field or "allOf" in field, f"{part['title']}.{name}"
+
+
+def test_passes_a_step() -> None:
+    assert Recipe().resolved().passes_per_step == 2
+    assert preset("sgd-control").resolved().passes_per_step == 1
+    assert Recipe.model_validate({"method": {"rho": 0}}).resolved().passes_per_step == 1
+
+
+def test_presets_are_recipes_with_a_sentence() -> None:
+    for name, (sentence, _) in PRESETS.items():
+        assert sentence.endswith(".")
+        assert preset(name).resolved()

@@ -1,0 +1,112 @@
+"""The second pass leaves running statistics and random numbers as one pass would have."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lastsam_core.second_pass import RandomState, Statistics, frozen_statistics, replay
+
+NORMS = {
+    "batch": lambda: nn.BatchNorm2d(3),
+    "batch_cumulative": lambda: nn.BatchNorm2d(3, momentum=None),
+    "batch_untracked": lambda: nn.BatchNorm2d(3, track_running_stats=False),
+    "sync": lambda: nn.SyncBatchNorm(3),
+    "instance": lambda: nn.InstanceNorm2d(3, affine=True, track_running_stats=True),
+    "instance_cumulative": lambda: nn.InstanceNorm2d(3, momentum=None, track_running_stats=True),
+    "instance_untracked": lambda: nn.InstanceNorm2d(3),
+}
+
+
+def model_with(name: str) -> nn.Sequential:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), NORMS[name](), nn.Conv2d(3, 3, 1), NORMS[name]())
+    model(torch.randn(4, 2, 6, 6))
+    return model
+
+
+def buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+
+def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", NORMS)
+def test_same_logits_and_untouched_buffers(name: str, training: bool) -> None:
+    model = model_with(name).train(training)
+    plain = copy.deepcopy(model)
+    x = torch.randn(4, 2, 6, 6)
+    before, storages = buffers(model), [b.data_ptr() for b in model.buffers()]
+    with frozen_statistics(model):
+        inside = model(x)
+    assert torch.equal(inside, plain(x))
+    assert_equal(buffers(model), before)
+    assert [b.data_ptr() for b in model.buffers()] == storages
+    # Afterwards the layers track again, exactly as ever.
+    model(x)
+    assert_equal(buffers(model), buffers(plain))
+    if training and name in ("batch", "batch_cumulative", "sync", "instance"):  # the others track nothing
+        assert any(not torch.equal(before[k], v) for k, v in buffers(model).items())
+
+
+def test_frozen_layers_go_on_using_their_statistics() -> None:
+    model = model_with("batch")
+    model[1].eval()
+    x = torch.randn(4, 2, 6, 6)
+    with frozen_statistics(model):
+        inside = model[1](model[0](x))
+    expected = nn.functional.batch_norm(
+        model[0](x), model[1].running_mean, model[1].running_var, model[1].weight, model[1].bias, False, 0.1, 1e-5
+    )
+    assert torch.equal(inside, expected)
+
+
+@pytest.mark.parametrize("name", ["batch", "instance"])
+def test_errors_undo_the_flags(name: str) -> None:
+    model = model_with(name)
+    before = buffers(model)
+    with pytest.raises(RuntimeError, match="boom"), frozen_statistics(model):
+        raise RuntimeError("boom")
+    assert_equal(buffers(model), before)
+    assert all(m.track_running_stats for m in (model[1], model[3]))
+
+
+def test_statistics_go_back_into_the_same_tensors() -> None:
+    model = model_with("batch")
+    before, storages = buffers(model), [b.data_ptr() for b in model.buffers()]
+    kept = Statistics(model)
+    model(torch.full((4, 2, 6, 6), float("nan")))
+    assert model[1].running_mean.isnan().all()
+    kept.restore()
+    assert_equal(buffers(model), before)
+    assert [b.data_ptr() for b in model.buffers()] == storages
+
+
+def test_replay_gives_the_same_numbers_and_the_stream_goes_on() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3), torch.rand(2)
+    torch.manual_seed(5)
+    start = RandomState.now()
+    first = torch.rand(3)
+    with replay(start):
+        second = torch.rand(3)
+        torch.rand(100)  # a pass that draws more than the first must not move the stream
+    assert torch.equal(first, expected[0])
+    assert torch.equal(second, first)
+    assert torch.equal(torch.rand(2), expected[1])
+
+
+def test_replay_goes_on_after_an_error() -> None:
+    start = RandomState.now()
+    torch.rand(3)
+    here = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="boom"), replay(start):
+        raise RuntimeError("boom")
+    assert torch.equal(torch.get_rng_state(), here)

@@ -1,0 +1,59 @@
+"""State files: whole or not there, and honest about damage."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from lastsam_core.errors import SnapshotError
+from lastsam_core.snapshot import load_snapshot, save_snapshot
+
+
+def state() -> dict[str, object]:
+    return {"model": {"w": torch.arange(6.0).reshape(2, 3)}, "epoch": 3, "best": None, "seconds": {"training": 1.5}}
+
+
+def test_comes_back_as_it_went(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    digest = save_snapshot(path, state())
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = load_snapshot(path)
+    assert torch.equal(loaded["model"]["w"], torch.arange(6.0).reshape(2, 3))
+    assert loaded["epoch"] == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    save_snapshot(path, state())
+    save_snapshot(path, state() | {"epoch": 4})
+    assert load_snapshot(path)["epoch"] == 4
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_that_cannot_be_saved_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    save_snapshot(path, state())
+    with pytest.raises(Exception, match="pickle"):
+        save_snapshot(path, {"bad": lambda: None})
+    assert load_snapshot(path)["epoch"] == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_truncation_and_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    save_snapshot(path, state())
+    content = path.read_bytes()
+    for end in range(0, len(content), 37):
+        path.write_bytes(content[:end])
+        with pytest.raises(SnapshotError):
+            load_snapshot(path)
+    for position in range(0, len(content), 41):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << (position % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(SnapshotError):
+            load_snapshot(path)

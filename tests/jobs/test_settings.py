@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lastsam_jobs import settings as module
+from lastsam_jobs.errors import SettingsError
+from lastsam_jobs.settings import UNIX_PATH_MAX, Settings, broker_socket, is_loopback
+
+
+def test_a_home_is_enough(tmp_path: Path) -> None:
+    made = Settings(home=tmp_path).absolute()
+    assert made.database_url == f"sqlite:///{tmp_path}/lastsam.db"
+    assert made.artifacts_dir == tmp_path / "artifacts"
+    assert made.work_dir == tmp_path / "work"
+    assert made.data_dir == tmp_path / "data"
+    assert made.embedded_broker == broker_socket(tmp_path)
+    assert made.require_keys is False
+
+
+def test_the_environment_is_read_by_its_prefix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LASTSAM_HOME", str(tmp_path))
+    monkeypatch.setenv("LASTSAM_PORT", "9001")
+    monkeypatch.setenv("LASTSAM_BROKER_URL", "redis://redis:6379/0")
+    monkeypatch.setenv("LASTSAM_DEVICE", "")  # empty is as good as not set
+    made = Settings.load()
+    assert (made.home, made.port, made.broker_url, made.device) == (tmp_path, 9001, "redis://redis:6379/0", "auto")
+    assert made.embedded_broker is None
+
+
+def test_secrets_come_from_files_and_are_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "lastsam_database_url").write_text("postgresql://lastsam:hunter2@postgres/lastsam\n")
+    (secrets / "lastsam_broker_url").write_text("redis://:hunter2@redis:6379/0\n")
+    monkeypatch.setattr(module, "_SECRETS", str(secrets))
+    made = Settings.load()
+    assert made.database_url == "postgresql://lastsam:hunter2@postgres/lastsam"
+    assert made.broker_url == "redis://:hunter2@redis:6379/0"
+    assert "hunter2" not in repr(made)
+    assert "hunter2" not in str(made)
+
+
+def test_an_unsafe_pair_of_times_is_refused_with_both_names(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"LASTSAM_RENEW_SECONDS.*LASTSAM_LEASE_SECONDS"):
+        Settings(home=tmp_path, lease_seconds=10, renew_seconds=6).absolute()
+
+
+@pytest.mark.parametrize("bad", [{"port": 70000}, {"lease_seconds": 0}, {"max_attempts": 0}, {"log_level": "loud"}])
+def test_values_out_of_range_are_refused(bad: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ValidationError):
+        Settings(home=tmp_path, **bad)  # pyright: ignore[reportArgumentType]
+
+
+def test_settings_do_not_change(settings_factory: Callable[..., Settings]) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        settings_factory().port = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.5", False),
+        ("example.org", False),
+        ("", False),
+    ],
+)
+def test_keys_are_required_wherever_others_can_reach(host: str, expected: bool, tmp_path: Path) -> None:
+    assert is_loopback(host) is expected
+    assert Settings(home=tmp_path, host=host).absolute().require_keys is not expected
+
+
+def test_a_home_with_a_long_path_gets_a_socket_that_can_be_bound(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 120)
+    socket = broker_socket(long)
+    assert len(bytes(socket)) <= UNIX_PATH_MAX
+    assert socket != broker_socket(tmp_path / ("y" * 120))
+    assert Settings(home=long).absolute().embedded_broker == socket
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

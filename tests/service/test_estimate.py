@@ -1,0 +1,55 @@
+"""Costs that were measured, and sentences about what may surprise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lastsam_core.data.catalogue import DatasetInfo
+from lastsam_core.recipe import Recipe
+from lastsam_jobs import repository
+from lastsam_jobs.states import Status
+from service.estimate import estimate, warnings
+from tests.service.conftest import Api
+
+DIGITS = DatasetInfo(name="digits", train=1438, test=359, image=(32, 32, 3), classes=10, prepared=True)
+
+
+def test_time_is_what_it_took_before_or_unknown(api: Api, job_id: str) -> None:
+    recipe = Recipe(epochs=10)
+    with api.here.database.read() as session:
+        first = estimate(session, recipe, arch="resnet20-a")
+    assert (first.seconds, first.memory_bytes) == (None, 269_722 * 16)
+    assert "not measured" in first.basis
+    with api.here.database.write() as session:
+        row = repository.job(session, job_id)
+        row.status, row.progress = Status.SUCCEEDED, {"seconds_per_epoch": 2.5}
+    with api.here.database.read() as session:
+        assert estimate(session, recipe, arch="resnet20-a").seconds == 25
+        assert estimate(session, recipe, arch="wrn-28-10").seconds is None
+        assert estimate(session, recipe, arch=None).memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "arch", "device", "says"),
+    [
+        ({}, "wrn-28-10", "auto", "4 h"),
+        ({"epochs": 201}, None, "auto", "whole training"),
+        ({"deliver": {"gate": "never_worse"}, "data": {"selection": "train_holdout"}}, None, "auto", "has seen these"),
+        ({"data": {"train_limit": 2000}}, None, "auto", "train_limit"),
+        ({"batch_size": 2000}, None, "auto", "batch_size"),
+        ({"method": {"name": "sgd"}}, None, "auto", "no sharpness pass"),
+        ({"method": {"name": "sgd", "rho": 0.1}}, None, "auto", "does nothing"),
+        ({"method": {"rho": 0}}, None, "auto", "plain SGD"),
+        ({"method": {"name": "sam", "rho": 0.5}}, None, "auto", "ASAM's size"),
+        ({"method": {"dialect": "davda54", "eta": 0.1}}, None, "auto", "eta does nothing"),
+    ],
+)
+def test_what_may_surprise_is_said(spec: dict[str, Any], arch: str | None, device: str, says: str) -> None:
+    assert says in " ".join(warnings(Recipe.model_validate(spec), DIGITS, arch=arch, device=device))
+
+
+def test_the_usual_surprises_nobody() -> None:
+    assert warnings(Recipe(), DIGITS, arch="resnet20-a", device="auto") == []
+    assert warnings(Recipe(), DIGITS, arch="wrn-28-10", device="cuda:0") == []

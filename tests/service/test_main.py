@@ -1,0 +1,52 @@
+"""The app as a whole: what it refuses to be, what it weighs, what it tidies up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lastsam_jobs.errors import SettingsError
+from lastsam_jobs.settings import Settings
+from service.main import create_app
+from tests.service.conftest import Api
+
+
+def test_it_does_not_open_to_the_world_without_keys(settings_factory: Callable[..., Settings]) -> None:
+    with pytest.raises(SettingsError, match="lets other machines in"):
+        create_app(settings_factory(host="0.0.0.0", require_keys=False))
+    assert create_app(settings_factory(host="0.0.0.0")).state.settings.require_keys
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    code = (
+        "import service.main, sys; print({'torch', 'scipy', 'sklearn', 'alembic', 'celery.worker'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_it_migrates_an_empty_database(new_api: Callable[..., Api], empty_database_url: str) -> None:
+    api = new_api(database_url=empty_database_url)
+    assert api.get("/jobs").json() == {"object": "list", "data": [], "has_more": False}
+
+
+def test_what_a_killed_process_left_is_removed_at_start(
+    new_api: Callable[..., Api], settings_factory: Callable[..., Settings]
+) -> None:
+    artifacts = settings_factory().artifacts_dir
+    assert artifacts is not None
+    incoming = artifacts / "incoming"
+    incoming.mkdir(parents=True)
+    old, young = incoming / "old", incoming / "young"
+    for path in (old, young):
+        Path(path).write_bytes(b"x")
+    long_ago = time.time() - 7200
+    os.utime(old, (long_ago, long_ago))
+    new_api()
+    assert [path.name for path in incoming.iterdir()] == ["young"]

@@ -1,0 +1,60 @@
+"""The Celery app that a worker listens with: `celery -A worker.app worker`.
+
+Neither this process nor its pool child ever imports torch; the trainer is a process of its own for each job.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import socket
+
+from celery import signals
+
+from lastsam_jobs.ids import new_id
+from lastsam_jobs.processes import die_with_parent
+from lastsam_jobs.queue import DOORBELL, make_celery
+from lastsam_jobs.settings import Settings
+
+__all__ = ["app", "shutting_down", "worker_id"]
+
+settings = Settings.load()
+app = make_celery(settings)
+
+# One byte that the main process shares with its forked pool child: shut down, and soon.
+_flag = mmap.mmap(-1, 1)
+_worker_id = os.environ.get("LASTSAM_WORKER_ID") or f"{socket.gethostname()}/{os.getpid()}/{new_id('wrk')}"
+
+
+def worker_id() -> str:
+    """Names this start of this worker; `lastsam up` gives it, so that it can tell whose leases died with a worker."""
+    return _worker_id
+
+
+def shutting_down() -> bool:
+    """Whether this worker has been asked to end: a running job is then put back with a snapshot."""
+    return _flag[0] != 0
+
+
+@signals.worker_shutting_down.connect
+def _on_shutdown(**_: object) -> None:
+    _flag[0] = 1
+
+
+@signals.setup_logging.connect
+def _logging(**_: object) -> None:
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+@signals.worker_process_init.connect
+def _on_fork(**_: object) -> None:
+    die_with_parent()
+
+
+@app.task(name=DOORBELL, ignore_result=True)
+def doorbell(message: dict[str, str]) -> None:
+    """Somebody rang: work until no job waits. The message is a hint only; the database says which job is next."""
+    from worker.tasks import run_waiting
+
+    run_waiting(settings, worker=worker_id(), shutting_down=shutting_down)

@@ -1,0 +1,151 @@
+"""What a trainer reports becomes rows: stage and progress, epochs, snapshots, and at the end the result.
+
+Rows are written in batches, at most one transaction a second for progress; a file becomes a blob in the transaction
+that adds its row (lastsam_jobs/publication.py).
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from lastsam_jobs import leases, publication
+from lastsam_jobs.artifacts import ArtifactStore, Incoming
+from lastsam_jobs.database import Database
+from lastsam_jobs.events import add_event
+from lastsam_jobs.leases import Claim
+from lastsam_jobs.states import Status
+from worker.job_folder import JobFolder
+
+__all__ = ["Publisher"]
+
+_PROGRESS_SECONDS = 1.0
+_CHUNK = 1 << 20
+_MEDIA = {"receipt": "application/json"}
+
+
+class Publisher:
+    """Takes reports of one claim; `done`, `error` and `paused` say what the trainer ended with."""
+
+    def __init__(self, database: Database, store: ArtifactStore, claim: Claim, folder: JobFolder) -> None:
+        self.done: dict[str, Any] | None = None
+        self.error: dict[str, Any] | None = None
+        self.paused = False
+        self._database = database
+        self._store = store
+        self._claim = claim
+        self._folder = folder
+        self._waiting: list[dict[str, Any]] = []
+        self._written = 0.0
+
+    def take(self, reports: list[dict[str, Any]]) -> None:
+        """Keep the reports, and write them if anything but progress is among them or a second has passed.
+
+        A database error leaves them waiting for the next call.
+        """
+        for report in reports:
+            kind = report["type"]
+            if kind == "done":
+                self.done = report
+            elif kind == "error":
+                self.error = {name: report.get(name) for name in ("code", "message", "hint")}
+            elif kind == "paused":
+                self.paused = True
+            else:
+                self._waiting.append(report)
+        urgent = any(report["type"] != "progress" for report in self._waiting)
+        if self._waiting and (urgent or time.monotonic() - self._written >= _PROGRESS_SECONDS):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, in one transaction."""
+        if not self._waiting:
+            return
+        replaced: set[str] = set()
+        with ExitStack() as files:
+            snapshots = {
+                id(report): self._incoming(files, Path(report["path"]))
+                for report in self._waiting
+                if report["type"] == "snapshot"
+            }
+            with publication.publishing(self._database, self._store) as (session, arrived):
+                for report in self._waiting:
+                    snapshot = snapshots.get(id(report))
+                    if snapshot is None:
+                        self._write(session, report)
+                    else:
+                        replaced |= self._write_snapshot(session, report, snapshot)
+                        arrived.append(snapshot)
+        self._waiting.clear()
+        self._written = time.monotonic()
+        publication.collect(self._database, self._store, replaced)
+
+    def publish(self) -> None:
+        """Files into the store, and the job succeeds, in one transaction."""
+        assert self.done is not None
+        with ExitStack() as stack:
+            files = {kind: (Path(path), self._incoming(stack, Path(path))) for kind, path in self.done["files"].items()}
+            result = self.done["result"] | {"sha256": files["weights:original"][1].sha256}
+            with publication.publishing(self._database, self._store) as (session, arrived):
+                leases.move(
+                    session, self._claim, Status.SUCCEEDED, message=result["verdict"], result=result, snapshot=None
+                )
+                for kind, (path, upload) in files.items():
+                    self._row(session, kind, upload, path.name)
+                    arrived.append(upload)
+                replaced = publication.drop_artifacts(session, kind="snapshot", job_id=self._claim.job_id)
+        publication.collect(self._database, self._store, replaced)
+
+    def _incoming(self, stack: ExitStack, path: Path) -> Incoming:
+        """The file's bytes in the store's own folder and on disk, ready to be kept by a mere rename."""
+        upload = stack.enter_context(self._store.incoming())
+        with path.open("rb") as source:
+            while chunk := source.read(_CHUNK):
+                upload.write(chunk)
+        upload.close()
+        return upload
+
+    def _write_snapshot(self, session: Session, report: dict[str, Any], upload: Incoming) -> set[str]:
+        place = {"sha256": upload.sha256, "epoch": report["epoch"], "step": report["step"]}
+        leases.write(session, self._claim, snapshot=place)
+        replaced = publication.drop_artifacts(session, kind="snapshot", job_id=self._claim.job_id)
+        self._row(session, "snapshot", upload, "snapshot")
+        return replaced
+
+    def _write(self, session: Session, report: dict[str, Any]) -> None:
+        kind = report["type"]
+        values = {name: value for name, value in report.items() if name != "type"}
+        if kind == "progress":
+            leases.write(session, self._claim, progress=values)
+        elif kind == "stage":
+            leases.write(session, self._claim, stage=values["stage"])
+            add_event(session, self._claim.job_id, "job.stage", f"Stage: {values['stage']}.", values)
+        elif kind == "device":
+            leases.write(session, self._claim, device=values["device"])
+        elif kind == "baseline":
+            leases.write(session, self._claim, baseline=values)
+            accuracy = values["test"]["accuracy"]
+            add_event(session, self._claim.job_id, "job.baseline", f"Baseline: {accuracy:.2%} test accuracy.", values)
+        elif kind == "epoch":
+            leases.write(session, self._claim)
+            leases.put_metric(session, self._claim, values["epoch"], values)
+            message = f"Epoch {values['epoch']}: loss {values['loss']:.4f}."
+            add_event(session, self._claim.job_id, "job.epoch", message, {"epoch": values["epoch"]})
+        elif kind == "note":
+            leases.write(session, self._claim)
+            add_event(session, self._claim.job_id, "job.note", values["message"], values)
+
+    def _row(self, session: Session, kind: str, upload: Incoming, filename: str) -> None:
+        publication.add_artifact(
+            session,
+            kind=kind,
+            sha256=upload.sha256,
+            size=upload.size,
+            filename=filename,
+            job_id=self._claim.job_id,
+            media_type=_MEDIA.get(kind, "application/octet-stream"),
+        )

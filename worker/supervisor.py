@@ -1,0 +1,191 @@
+"""The life of one claim: start the trainer, relay what it reports, obey the database, end well or be fenced out.
+
+The database is the only truth: whatever a person asks arrives as the job's status, and every write carries the claim.
+A supervisor that cannot renew its lease kills its trainer before the lease runs out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from lastsam_jobs import leases
+from lastsam_jobs.artifacts import ArtifactStore
+from lastsam_jobs.database import Database
+from lastsam_jobs.errors import Fenced, JobsError
+from lastsam_jobs.leases import Claim
+from lastsam_jobs.settings import Settings
+from lastsam_jobs.states import Status
+from worker.job_folder import JobFolder
+from worker.publisher import Publisher
+from worker.trainer_process import TrainerProcess
+
+__all__ = ["Supervisor"]
+
+log = logging.getLogger("lastsam.worker")
+
+_TICK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
+# The share of a lease that may pass without a renewal before the trainer is killed.
+_GIVE_UP = 0.75
+
+
+class Supervisor:
+    """Works one claim to its end; `run()` returns how it ended, in a word."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        store: ArtifactStore,
+        claim: Claim,
+        *,
+        shutting_down: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._claim = claim
+        self._shutting_down = shutting_down
+        self._folder = JobFolder(settings, claim)
+        self._store = store
+        self._publisher = Publisher(database, store, claim, self._folder)
+        self._asked: Status | None = None
+        self._renewed = self._looked = time.monotonic()
+
+    def run(self) -> str:
+        """Supervise until the job has left this worker."""
+        trainer: TrainerProcess | None = None
+        try:
+            with self._database.read() as session:
+                resumed = self._folder.prepare(session, self._store)
+            trainer = TrainerProcess(self._folder.path, self._folder.log)
+            self._started(trainer, resumed)
+            self._watch(trainer)
+            return self._finish(trainer)
+        except Fenced as fenced:
+            log.warning("%s", fenced)
+            return self._cancelled_meanwhile() or "fenced"
+        except (JobsError, FileNotFoundError, OSError) as error:
+            log.exception("%s cannot be run here", self._claim.job_id)
+            return self._fail("worker_error", f"The worker could not run the job: {error}", retryable=True)
+        finally:
+            if trainer is not None:
+                trainer.close()
+            self._folder.remove()
+
+    def _started(self, trainer: TrainerProcess, resumed: bool) -> None:
+        message = "Continues from its last snapshot." if resumed else "The trainer has started."
+        with self._database.write() as session:
+            status = leases.renew(session, self._claim, lease_seconds=self._settings.lease_seconds)
+            # A person may have asked for a pause or a stop between claim and start.
+            if status is Status.STARTING:
+                leases.move(
+                    session, self._claim, Status.RUNNING, message=message, data={"pid": trainer.pid, "resumed": resumed}
+                )
+
+    def _watch(self, trainer: TrainerProcess) -> None:
+        while not trainer.ended:
+            reports = trainer.reports(_TICK_SECONDS)
+            try:
+                self._publisher.take(reports)
+                self._look(trainer)
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer: %s", error)
+            if time.monotonic() - self._renewed > self._settings.lease_seconds * _GIVE_UP:
+                raise Fenced(f"The lease of {self._claim.job_id} could not be renewed in time; its trainer is killed.")
+        self._publisher.flush()
+
+    def _look(self, trainer: TrainerProcess) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        with self._database.read() as session:
+            status = leases.look(session, self._claim)
+        if status is Status.CANCELLING:
+            trainer.kill()
+            self._asked = status
+        elif status in (Status.PAUSING, Status.STOPPING) and self._asked is not status:
+            self._asked = status
+            trainer.pause() if status is Status.PAUSING else trainer.stop()
+        elif self._shutting_down() and self._asked is None:
+            self._asked = Status.QUEUED
+            trainer.pause()
+        if now - self._renewed >= self._settings.renew_seconds:
+            with self._database.write() as session:
+                leases.renew(session, self._claim, lease_seconds=self._settings.lease_seconds)
+            self._renewed = now
+
+    def _finish(self, trainer: TrainerProcess) -> str:
+        while True:
+            try:
+                return self._settle(trainer)
+            except SQLAlchemyError as error:
+                if time.monotonic() - self._renewed > self._settings.lease_seconds * _GIVE_UP:
+                    raise
+                log.warning("the result of %s waits for the database: %s", self._claim.job_id, error)
+                time.sleep(1)
+
+    def _cancelled_meanwhile(self) -> str | None:
+        try:
+            return self._move(Status.CANCELLED, "Cancelled; its snapshots are kept until it is deleted.")
+        except (Fenced, SQLAlchemyError):
+            return None
+
+    def _settle(self, trainer: TrainerProcess) -> str:
+        publisher = self._publisher
+        if self._asked is Status.CANCELLING:
+            return self._move(Status.CANCELLED, "Cancelled; its snapshots are kept until it is deleted.")
+        if publisher.done is not None:
+            publisher.publish()
+            return Status.SUCCEEDED.value
+        if publisher.error is not None:
+            return self._fail(**publisher.error)
+        if publisher.paused:
+            if self._asked is Status.PAUSING:
+                return self._move(Status.PAUSED, "Paused; the device is free.", charge=False)
+            return self._move(Status.QUEUED, "The worker was stopped; the job waits for another one.", charge=False)
+        return self._lost(trainer)
+
+    def _lost(self, trainer: TrainerProcess) -> str:
+        ending = trainer.ending()
+        tail = self._folder.log_tail()
+        log.error("the trainer of %s %s without a result; it last printed:\n%s", self._claim.job_id, ending, tail)
+        with self._database.write() as session:
+            status, attempt = leases.look(session, self._claim), leases.attempt(session, self._claim)
+            if status is Status.CANCELLING:
+                target, message = Status.CANCELLED, "Cancelled."
+            elif status is Status.PAUSING:
+                target, message = Status.PAUSED, f"The trainer {ending} while pausing; its last snapshot is kept."
+            elif attempt < self._settings.max_attempts:
+                target, message = Status.QUEUED, f"The trainer {ending}; the job continues from its last snapshot."
+            else:
+                target, message = Status.FAILED, f"The trainer {ending} in each of {attempt} attempts."
+            values: dict[str, Any] = {}
+            if target is Status.FAILED:
+                values["error"] = {
+                    "code": "trainer_died",
+                    "message": message,
+                    "hint": "Out of memory is the usual reason: try a smaller batch_size. The worker's log has more.",
+                    "retryable": True,
+                }
+            leases.move(session, self._claim, target, message=message, outcome="trainer_died", **values)
+        return target.value
+
+    def _move(self, target: Status, message: str, *, charge: bool = True) -> str:
+        with self._database.write() as session:
+            leases.move(session, self._claim, target, message=message, charge=charge)
+        return target.value
+
+    def _fail(self, code: str, message: str, hint: str | None = None, retryable: bool = False) -> str:
+        error = {"code": code, "message": message, "hint": hint, "retryable": retryable}
+        with self._database.write() as session:
+            if leases.look(session, self._claim) is Status.CANCELLING:
+                leases.move(session, self._claim, Status.CANCELLED, message="Cancelled.")
+                return Status.CANCELLED.value
+            leases.move(session, self._claim, Status.FAILED, message=message, data={"code": code}, error=error)
+        return Status.FAILED.value

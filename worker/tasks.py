@@ -1,0 +1,47 @@
+"""What a doorbell does: claim the next job and supervise it, until no job waits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from lastsam_jobs.artifacts import ArtifactStore
+from lastsam_jobs.database import Database
+from lastsam_jobs.leases import claim_next
+from lastsam_jobs.settings import Settings
+from worker.supervisor import Supervisor
+
+__all__ = ["run_waiting"]
+
+log = logging.getLogger("lastsam.worker")
+
+
+def run_waiting(settings: Settings, *, worker: str, shutting_down: Callable[[], bool]) -> int:
+    """Run one waiting job after the other, and say how many.
+
+    A database that does not answer ends the round: the doorbell is rung again for whatever still waits.
+    """
+    assert settings.database_url is not None
+    assert settings.artifacts_dir is not None
+    database = Database(settings.database_url)
+    store = ArtifactStore(settings.artifacts_dir)
+    done = 0
+    try:
+        while not shutting_down():
+            with database.write() as session:
+                claim = claim_next(session, worker=worker, lease_seconds=settings.lease_seconds)
+            if claim is None:
+                break
+            log.info("claimed %s, epoch %d", claim.job_id, claim.epoch)
+            began = time.monotonic()
+            outcome = Supervisor(settings, database, store, claim, shutting_down=shutting_down).run()
+            log.info("%s: %s after %.1f s", claim.job_id, outcome, time.monotonic() - began)
+            done += 1
+    except SQLAlchemyError as error:
+        log.warning("the database does not answer: %s", error)
+    finally:
+        database.dispose()
+    return done

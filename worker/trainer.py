@@ -1,0 +1,127 @@
+"""The trainer: a fresh process that reads a job folder, runs lastsam_core, and writes reports as JSON lines.
+
+TERM asks it to leave with a snapshot, USR1 to finish now and keep the result; both are heard between two steps. It
+knows neither database nor broker, and holds no secret.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+_asked: set[int] = set()
+
+
+def main() -> int:
+    """0 when everything was said in reports: a result, a pause, or an error that the user can act on."""
+    # Before torch is loaded, which takes a second in which a signal would otherwise end the process.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda heard, _frame: _asked.add(heard))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parser = argparse.ArgumentParser(prog="python -m worker.trainer")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--reports", type=int, required=True, help="file descriptor to write JSON lines to")
+    arguments = parser.parse_args()
+
+    def report(message: dict[str, Any]) -> None:
+        line = json.dumps(_finite(message), allow_nan=False) + "\n"
+        data = line.encode()
+        while data:
+            data = data[os.write(arguments.reports, data) :]
+
+    from lastsam_core.errors import CoreError
+    from lastsam_core.refinement import Interrupted
+
+    try:
+        _refine(arguments.folder, report)
+    except Interrupted:
+        report({"type": "paused"})
+    except CoreError as error:
+        report({"type": "error", "code": error.code, "message": error.message, "hint": error.hint})
+    except Exception as error:
+        traceback.print_exc()
+        report({"type": "error", **_described(error)})
+    return 0
+
+
+def _refine(folder: Path, report: Any) -> None:
+    from lastsam_core.checkpoints import Layout, load_canonical, load_into
+    from lastsam_core.data import load_dataset
+    from lastsam_core.delivery import Source
+    from lastsam_core.environment import pick_device, prepare_process
+    from lastsam_core.models import create_model
+    from lastsam_core.phase import Wish
+    from lastsam_core.recipe import Recipe
+    from lastsam_core.refinement import Refinement
+    from lastsam_core.refining import check_fit
+
+    def wish() -> Wish:
+        if signal.SIGTERM in _asked:
+            return Wish.LEAVE
+        return Wish.FINISH if signal.SIGUSR1 in _asked else Wish.GO_ON
+
+    job = json.loads((folder / "job.json").read_text())
+    recipe = Recipe.model_validate(job["recipe"])
+    prepare_process(threads=job["threads"], tf32=recipe.precision == "tf32")
+    device = pick_device(job["device"])
+    layout = Layout.model_validate(job["checkpoint"]["layout"])
+    dataset = load_dataset(recipe.data.name, Path(job["data_dir"]))
+    check_fit(layout, dataset)
+    model = create_model(layout.arch, num_classes=layout.num_classes)
+    load_into(model, load_canonical(folder / "checkpoint.safetensors"))
+    Refinement(
+        Source(
+            model=model,
+            layout=layout,
+            sha256=job["checkpoint"]["sha256"],
+            filename=job["checkpoint"]["filename"],
+        ),
+        recipe,
+        dataset,
+        device=device,
+        out_dir=folder / "out",
+        report=report,
+        wish=wish,
+        snapshot=folder / "snapshot",
+        snapshot_seconds=job["snapshot_seconds"],
+        finish_now=job["finish_now"],
+        job_id=job["job_id"],
+    ).run()
+
+
+def _described(error: Exception) -> dict[str, Any]:
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return {
+            "code": "out_of_memory",
+            "message": "The device has too little memory for this job.",
+            "hint": "Try a smaller batch_size, or a device with more memory.",
+        }
+    return {
+        "code": "trainer_error",
+        "message": f"{type(error).__name__}: {error}"[:500],
+        "hint": "This is a fault in LastSAM; the worker's log has the traceback.",
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""One trainer: a fresh `python -m worker.trainer` in its own session, its reports over a pipe, its end.
+
+It is killed as a group and dies with this process (PR_SET_PDEATHSIG), however this one ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from lastsam_jobs.processes import die_with_parent_hook, kill_group
+
+__all__ = ["TrainerProcess"]
+
+# What a trainer may see of this process's environment: no broker, no database, no keys.
+_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
+# A line longer than this is no report of ours.
+_LINE_MAX = 1 << 20
+
+
+class TrainerProcess:
+    """Starts at once; `reports()` reads, `pause()`/`stop()`/`kill()` act, `close()` always."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        read, write = os.pipe()
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.trainer", str(folder), "--reports", str(write)],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                env=environment,
+                pass_fds=(write,),
+                start_new_session=True,
+                preexec_fn=die_with_parent_hook(),
+            )
+        os.close(write)
+        os.set_blocking(read, False)
+        self._read = read
+        self._buffer = b""
+        self._eof = False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(read, selectors.EVENT_READ)
+
+    @property
+    def pid(self) -> int:
+        """Of the trainer, which leads its process group."""
+        return self._process.pid
+
+    def reports(self, timeout: float) -> list[dict[str, Any]]:
+        """What the trainer reported; waits at most so many seconds for the first of it."""
+        if self._eof:
+            return []
+        if self._selector.select(timeout):
+            try:
+                while chunk := os.read(self._read, 1 << 16):
+                    self._buffer += chunk
+                self._eof = True
+            except BlockingIOError:
+                pass
+        *lines, self._buffer = self._buffer.split(b"\n")
+        if len(self._buffer) > _LINE_MAX:
+            self._buffer = b""
+        return [json.loads(line) for line in lines if line]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the pipe is closed and the process gone: nothing more will be reported."""
+        return self._eof and self._process.poll() is not None
+
+    def ending(self) -> str:
+        """How the process ended, in words."""
+        code = self._process.poll()
+        if code is None:
+            return "still runs"
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+
+    def pause(self) -> None:
+        """Ask for a snapshot and an end, between two steps."""
+        self._signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Ask to finish now and keep the result."""
+        self._signal(signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """End it and whatever it started, at once."""
+        kill_group(self._process)
+
+    def close(self) -> None:
+        """Leave neither process nor descriptor behind."""
+        self.kill()
+        self._selector.close()
+        os.close(self._read)
+
+    def _signal(self, number: int) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(number)
