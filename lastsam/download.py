@@ -96,19 +96,24 @@ def _complete(transport: Transport, remote: _Remote, part: Path, arrived: Arrive
     failures = 0
     while True:
         have = part.stat().st_size if part.exists() else 0
-        if have > remote.size:
-            part.unlink()
-            have = 0
         if have == remote.size:
             arrived(have, remote.size)
             return
+        if have > remote.size:
+            part.unlink()
+            have = 0
+        broke = None
         try:
             _append(transport, remote, part, have, arrived)
         except httpx.TransportError as error:
-            moved = part.exists() and part.stat().st_size > have
-            failures = 0 if moved else failures + 1
-            if failures == _TRIES:
-                raise transport.nobody(error) from error
+            broke = error
+        moved = part.exists() and have < part.stat().st_size <= remote.size
+        failures = 0 if moved else failures + 1
+        if failures == _TRIES:
+            if broke is not None:
+                raise transport.nobody(broke) from broke
+            raise _foreign(remote)
+        if broke is not None:
             time.sleep(_REST_SECONDS)
 
 
@@ -121,14 +126,22 @@ def _append(transport: Transport, remote: _Remote, part: Path, have: int, arrive
             response.read()
             raise refusal(response)
         go_on = response.status_code == 206
+        if go_on and not response.headers.get("content-range", "").startswith(f"bytes {have}-"):
+            raise _foreign(remote)
         have = have if go_on else 0
         with part.open("ab" if go_on else "wb") as file:
-            for chunk in response.iter_bytes(1 << 18):
+            # Without a chunk size: what has arrived is written at once, and kept if the connection breaks.
+            for chunk in response.iter_bytes():
                 file.write(chunk)
                 have += len(chunk)
                 arrived(have, remote.size)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _foreign(remote: _Remote) -> LastsamError:
+    message = f"{remote.path} does not come as it was announced ({remote.size} bytes, by ranges)."
+    return LastsamError(message, code="unexpected_answer", hint="Check LASTSAM_URL, and what stands between.")
 
 
 def _sha256(path: Path) -> str:

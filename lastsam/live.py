@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lastsam.render import duration, percent
@@ -40,7 +39,8 @@ def live_view(console: Console) -> Iterator[View]:
     if not console.is_terminal:
         yield _Plain(console)
         return
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}")
+    words = [TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[figures]")]
+    columns = words[0], BarColumn(bar_width=24), words[1]
     with Progress(*columns, console=console, transient=True) as bar:
         yield _Bar(bar)
 
@@ -51,13 +51,13 @@ class _Bar:
         self._task = bar.add_task("", total=1.0, figures="")
 
     def say(self, line: str) -> None:
-        self._bar.console.print(escape(line), highlight=False, soft_wrap=True)
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def status(self, text: str) -> None:
-        self._bar.update(self._task, description=escape(text), figures="")
+        self._bar.update(self._task, description=text, figures="")
 
     def progress(self, figures: Mapping[str, Any], accuracy: float | None = None) -> None:
-        shown = escape(_figures(figures, accuracy))
+        shown = _figures(figures, accuracy)
         self._bar.update(self._task, completed=figures.get("fraction") or 0.0, figures=shown)
 
 
@@ -69,7 +69,7 @@ class _Plain:
 
     def say(self, line: str) -> None:
         self._said = time.monotonic()
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def status(self, text: str) -> None:
         if text != self._status:

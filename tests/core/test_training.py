@@ -11,7 +11,7 @@ from lastsam_core.errors import CoreError
 from lastsam_core.recipe import Recipe
 from lastsam_core.refining import refine
 from lastsam_core.training import train
-from tests.factories import SMALL, write_tiny_npz
+from tests.factories import SMALL, TINY, write_tiny_npz
 
 SPEC = SMALL | {"model": {"arch": "resnet20-b"}, "method": {"name": "sgd"}, "optimizer": {"lr": 0.05}}
 
@@ -37,10 +37,10 @@ def test_an_architecture_is_needed(tmp_path: Path) -> None:
 
 def test_what_was_held_out_may_choose_later(tmp_path: Path) -> None:
     write_tiny_npz(tmp_path / "data")
-    held_out = {"data": {"name": "tiny", "train_limit": 96, "selection": "train_holdout", "holdout": 0.2}}
+    held_out = {"data": TINY | {"train_limit": 96, "selection": "train_holdout", "holdout": 0.2}}
     trained = train(Recipe.model_validate(SPEC | held_out), data_dir=tmp_path / "data", out=tmp_path / "model.pt")
     assert trained["holdout_id"]
-    choosing = {"deliver": {"which": "best"}, "data": {"name": "tiny", "train_limit": 96, "holdout": 0.2}}
+    choosing = {"deliver": {"which": "best"}, "data": TINY | {"train_limit": 96, "holdout": 0.2}}
     receipt = refine(
         tmp_path / "model.pt",
         Recipe.model_validate(SMALL | choosing),

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import Stack
-from tests.factories import SMALL, checkpoint_file
+from tests.factories import SMALL, TINY, checkpoint_file
 
-SPEC = json.dumps(SMALL | {"epochs": 2, "batch_size": 16, "data": {"name": "tiny", "train_limit": 480}})
+SPEC = json.dumps(SMALL | {"epochs": 2, "batch_size": 16, "data": TINY | {"train_limit": 480}})
 
 
 def in_the_middle(step: int) -> Callable[[dict[str, Any]], bool]:

@@ -87,11 +87,15 @@ class Service:
         self.event(job_id, "job.succeeded", RECEIPT["verdict"])
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
 def running_service(home: Path, **overrides: Any) -> Iterator[Service]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = overrides.setdefault("port", free.getsockname()[1])
+    port = overrides.setdefault("port", free_port())
     settings = Settings(**{"home": home, "data_dir": home / "data", **overrides}).absolute()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LASTSAM_")}
     for name, value in settings.model_dump(exclude_none=True).items():

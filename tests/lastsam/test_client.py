@@ -11,7 +11,7 @@ import pytest
 from lastsam import Client, LastsamError, NoService
 from lastsam_core.recipe import Recipe
 from lastsam_jobs.keys import create_key
-from tests.lastsam.conftest import Service, running_service
+from tests.lastsam.conftest import Service, free_port, running_service
 from tests.lastsam.samples import RECEIPT
 
 TINY = {"data": {"name": "tiny"}, "epochs": 2}
@@ -136,17 +136,21 @@ def test_follow_yields_each_change_and_ends_with_the_job(client: Client, job_id:
 
 def test_follow_bears_a_service_that_is_away_for_a_while(net: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    with running_service(tmp_path) as service:
-        client = Client(service.url)
+    port = free_port()
+    with Client(f"http://127.0.0.1:{port}") as client:
+        _follow_through_an_absence(client, net, tmp_path, port)
+
+
+def _follow_through_an_absence(client: Client, net: Path, home: Path, port: int) -> None:
+    with running_service(home, port=port):
         job_id = client.submit(net, {"data": {"name": "digits"}})["id"]
         patient, hasty = client.follow(job_id, poll=0.01, patience=60), client.follow(job_id, poll=0.01, patience=0.2)
         assert next(patient)["status"] == next(hasty)["status"] == "queued"
     with pytest.raises(NoService, match="no LastSAM service answers"):
         next(hasty)
-    with running_service(tmp_path, port=service.settings.port):
+    with running_service(home, port=port):
         client.cancel(job_id)
         assert next(patient)["status"] == "cancelled"
-    client.close()
 
 
 def test_discovery(client: Client) -> None:

@@ -98,7 +98,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(scripted: Scripted, tmp_
     url, heard = scripted(
         _probe(),
         reply(200, WEIGHTS, sent=400_000),
-        reply(206, WEIGHTS[400_000:]),
+        reply(206, WEIGHTS[400_000:], Content_Range=f"bytes 400000-699999/{len(WEIGHTS)}"),
     )
     assert _fetch(url, tmp_path / "w.th").read_bytes() == WEIGHTS
     assert heard[2]["range"] == "bytes=400000-"
@@ -110,6 +110,22 @@ def test_a_connection_that_never_holds_is_given_up(scripted: Scripted, tmp_path:
     with pytest.raises(NoService):
         _fetch(url, tmp_path / "w.th")
     assert len(heard) == 6
+    assert not (tmp_path / "w.th").exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(206, WEIGHTS[:1000], Content_Range=f"bytes 7-1006/{len(WEIGHTS)}"),
+        reply(200, WEIGHTS[:1000]),
+        reply(200, WEIGHTS + b"more"),
+    ],
+)
+def test_a_server_that_sends_other_pieces_is_given_up(scripted: Scripted, tmp_path: Path, answer: object) -> None:
+    url, heard = scripted(_probe(), answer)
+    with pytest.raises(LastsamError, match="does not come as it was announced"):
+        _fetch(url, tmp_path / "w.th")
+    assert len(heard) < 10
     assert not (tmp_path / "w.th").exists()
 
 

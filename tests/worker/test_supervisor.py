@@ -16,9 +16,10 @@ from sqlalchemy import update
 from lastsam_jobs import publication, repository
 from lastsam_jobs.states import Action, Status
 from lastsam_jobs.tables import Job
+from tests.factories import TINY
 
 # 24 steps an epoch: long enough to be interrupted in the middle.
-LONG: dict[str, Any] = {"batch_size": 16, "data": {"name": "tiny", "train_limit": 384}}
+LONG: dict[str, Any] = {"batch_size": 16, "data": TINY | {"train_limit": 384}}
 
 
 def finish(bench: Any, job: str) -> Job:

@@ -1,0 +1,68 @@
+"""`lastsam data`: what is at hand, and putting something there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lastsam_core.data import load_dataset
+from tests.factories import write_tiny_npz
+from tests.lastsam.conftest import Cli
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """LASTSAM_DATA_DIR, not made yet."""
+    folder = tmp_path / "prepared"
+    monkeypatch.setenv("LASTSAM_DATA_DIR", str(folder))
+    return folder
+
+
+def test_list(cli: Cli, here: Path) -> None:
+    found = {row["name"]: row for row in json.loads(cli("data", "list", "--json")[1])}
+    assert (found["digits"]["prepared"], found["cifar10"]["prepared"]) == (True, False)
+    write_tiny_npz(here)
+    status, out, _ = cli("data", "list")
+    assert status == 0
+    assert ["tiny", "yes", "200", "100", "32", "x", "32", "x", "3", "10"] in [line.split() for line in out.splitlines()]
+
+
+def test_add(cli: Cli, here: Path, tmp_path: Path) -> None:
+    mine = write_tiny_npz(tmp_path / "mine")
+    status, out, _ = cli("data", "add", mine, "flowers", "--json")
+    assert status == 0
+    assert json.loads(out)["path"] == str(here / "flowers.npz")
+    assert len(load_dataset("flowers", here).x_train) == 200
+    assert mine.exists()
+    assert [path.name for path in here.iterdir()] == ["flowers.npz"]
+    status, _, err = cli("data", "add", mine, "flowers")
+    assert status == 2
+    assert "--force" in err
+    assert cli("data", "add", mine, "flowers", "--force")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["Flowers", "../x", "digits", "", ".x"])
+def test_add_under_a_name_that_is_none(cli: Cli, here: Path, tmp_path: Path, name: str) -> None:
+    status, _, err = cli("data", "add", write_tiny_npz(tmp_path / "mine"), name)
+    assert status == 2
+    assert "cannot be a dataset's name" in err
+    assert not here.exists()
+
+
+def test_add_what_is_no_dataset(cli: Cli, here: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.npz"
+    np.savez(bad, x_train=np.zeros((4, 8, 8, 3), np.uint8), y_train=np.zeros(4, np.int64))
+    status, out, err = cli("data", "add", bad, "flowers")
+    assert (status, out) == (2, "")
+    assert "x_test" in err
+    assert cli("data", "add", tmp_path / "absent.npz", "flowers")[0] == 2
+    assert list(here.iterdir()) == []
+
+
+def test_prepare_what_nobody_knows(cli: Cli, here: Path) -> None:
+    status, _, err = cli("data", "prepare", "imagenet")
+    assert status == 2
+    assert "cifar10" in err

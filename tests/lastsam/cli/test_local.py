@@ -1,0 +1,72 @@
+"""`lastsam refine` and `lastsam train`, for real on a tiny dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lastsam_core.checkpoints import load_checkpoint
+from tests.factories import SMALL, write_tiny_npz
+from tests.lastsam.conftest import Cli
+
+SPEC = json.dumps({**SMALL, "epochs": 1, "data": {"name": "tiny", "train_limit": 32}})
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_tiny_npz(tmp_path / "data", train=40, test=20).parent
+
+
+def test_refine_writes_weights_and_a_receipt(cli: Cli, net: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ("--spec", SPEC, "--data-dir", data, "--threads", 1)
+    status, shown, progress = cli("refine", net, "-o", out, *options)
+    assert status == 0
+    assert "test accuracy" in shown
+    assert "epoch 1: loss" in progress
+    names = {"receipt.json", "weights.original", "weights.safetensors", "weights.pt"}
+    assert {path.name for path in out.iterdir()} == names
+    assert load_checkpoint(out / "weights.original").layout.prefix == "module."
+    again = json.loads(cli("refine", net, "-o", out, *options, "--json")[1])
+    assert again["after"]["state_sha256"] == json.loads((out / "receipt.json").read_text())["after"]["state_sha256"]
+    assert again["delivered"] == "refined"
+
+
+def test_train_writes_a_checkpoint(cli: Cli, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made.pt"
+    options = ("--spec", SPEC, "--data-dir", data, "--threads", 1, "--json")
+    status, shown, _ = cli("train", "resnet20-b", "-o", out, *options)
+    assert status == 0
+    answer = json.loads(shown)
+    assert (answer["arch"], answer["path"], answer["gradient_passes"]) == ("resnet20-b", str(out), 1)
+    assert load_checkpoint(out).layout.arch == "resnet20-b"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--set", "method.rho=-1"), "method.rho"),
+        (("--set", "epochs=0"), "epochs"),
+        (("--set", "data.name=flowers"), "flowers"),
+        (("--set", "model.arch=resnet21"), "resnet21"),
+        (("--device", "cuda:99"), "cuda:99"),
+    ],
+)
+def test_what_cannot_be_run_is_said(
+    cli: Cli, net: Path, data: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    status, out, err = cli("refine", net, "-o", tmp_path / "out", "--spec", SPEC, "--data-dir", data, *arguments)
+    assert (status, out) == (2, "")
+    line = next(line for line in err.splitlines() if line.startswith("error: "))
+    assert sentence in line
+
+
+def test_where_to_write(cli: Cli, net: Path, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert "is a file" in cli("refine", net, "-o", file, "--spec", SPEC)[2]
+    assert "is a folder" in cli("train", "resnet20-a", "-o", tmp_path, "--spec", SPEC)[2]
+    assert file.read_text() == "mine"
+    assert cli("train", "resnet21", "-o", tmp_path / "x.pt", "--spec", SPEC, "--data-dir", data)[0] == 2

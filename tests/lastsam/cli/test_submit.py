@@ -1,0 +1,125 @@
+"""`lastsam submit` and `lastsam watch` against the real service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from lastsam import Client
+from tests.lastsam.conftest import Cli, Service
+
+TINY = ("--set", "data.name=tiny", "--set", "epochs=2")
+
+
+@pytest.fixture(autouse=True)
+def _here(at_service: Service) -> None:
+    pass
+
+
+def test_submit_answers_with_the_id(cli: Cli, client: Client, net: Path) -> None:
+    status, out, err = cli("submit", net, *TINY, "--preset", "quick", "--name", "n", "--tag", "a", "--tag", "b")
+    assert status == 0
+    assert f"lastsam watch {out.strip()}" in err
+    job = client.job(out.strip())
+    assert (job["name"], job["tags"]) == ("n", ["a", "b"])
+    assert job["spec"] == {"epochs": 2, "optimizer": {"lr": 0.02}, "precision": "bf16", "data": {"name": "tiny"}}
+
+
+def test_submit_in_json_by_checkpoint_id(cli: Cli, client: Client, net: Path) -> None:
+    checkpoint = client.upload_checkpoint(net)["id"]
+    status, out, err = cli("submit", checkpoint, "--spec", '{"data": {"name": "tiny"}}', "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["checkpoint_id"] == checkpoint
+
+
+def test_a_dry_run_makes_no_job(cli: Cli, client: Client, net: Path) -> None:
+    status, out, _ = cli("submit", net, *TINY, "--set", "method.name=sgd", "--name", "dry", "--dry-run")
+    assert status == 0
+    assert "checkpoint: resnet20-a, 10 classes" in out
+    assert "warning: method sgd has no sharpness pass" in out
+    assert client.jobs(q="dry") == []
+    assert json.loads(cli("submit", net, *TINY, "--dry-run", "--json")[1])["spec_resolved"]["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--set", "method.rho=-1"), "/method/rho"),
+        (("--set", "colour=red"), "/colour"),
+        (("--set", "data.name=imagenet"), "imagenet"),
+        (("--preset", "slow"), "There is no preset 'slow'"),
+    ],
+)
+def test_a_bad_spec_is_refused(cli: Cli, net: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    status, out, err = cli("submit", net, *TINY, *arguments)
+    assert (status, out) == (2, "")
+    assert sentence in err.splitlines()[0]
+    assert len(err.splitlines()) == 2
+
+
+def test_a_bad_file_is_refused(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    path.write_bytes(b"nothing that anyone would call a checkpoint")
+    assert cli("submit", path, *TINY)[0] == 2
+    status, _, err = cli("submit", tmp_path / "absent.pt", *TINY)
+    assert status == 2
+    assert "There is no file" in err
+    assert cli("submit", "ckpt_01JD00000000000000000000AB", *TINY)[0] == 2
+
+
+def test_watching_a_success_ends_with_the_receipt(cli: Cli, service: Service, job_id: str) -> None:
+    service.finish(job_id, b"weights")
+    status, out, _ = cli("watch", job_id)
+    assert status == 0
+    assert "Accepted and queued." in out
+    assert "│ test accuracy               │ 91.73 % ± 0.28 │ 92.40 % ± 0.28 │ +0.67 points │" in out
+    assert f"lastsam download {job_id}" in out
+
+
+def test_watching_in_json_keeps_stdout_for_the_job(cli: Cli, service: Service, job_id: str) -> None:
+    service.finish(job_id, b"weights")
+    status, out, err = cli("watch", job_id, "--json")
+    assert status == 0
+    assert json.loads(out)["status"] == "succeeded"
+    assert "Accepted and queued." in err
+
+
+def test_watching_a_failure_is_status_1(cli: Cli, service: Service, job_id: str) -> None:
+    error = {
+        "code": "diverged",
+        "message": "The loss is not finite.",
+        "hint": "Lower optimizer.lr.",
+        "retryable": False,
+    }
+    service.set(job_id, status="failed", error=error)
+    status, _, err = cli("watch", job_id)
+    assert status == 1
+    assert err.splitlines() == [f"{job_id} failed: The loss is not finite.", "  Lower optimizer.lr."]
+
+
+@pytest.mark.parametrize(("action", "word"), [("pause", "lastsam resume"), ("cancel", "cancelled")])
+def test_watching_what_ends_without_a_result_is_status_1(
+    cli: Cli, client: Client, job_id: str, action: str, word: str
+) -> None:
+    getattr(client, action)(job_id)
+    status, _, err = cli("watch", job_id)
+    assert status == 1
+    assert word in err
+
+
+def test_submit_and_wait(cli: Cli, service: Service, client: Client, net: Path) -> None:
+    checkpoint = client.upload_checkpoint(net)["id"]
+
+    def worker() -> None:
+        (job,) = client.jobs(q="waited")
+        service.finish(job["id"], b"weights")
+
+    timer = Timer(1.0, worker)
+    timer.start()
+    status, out, _ = cli("submit", checkpoint, *TINY, "--name", "waited", "--wait")
+    timer.join()
+    assert status == 0
+    assert "Succeeded." in out

@@ -1,0 +1,55 @@
+"""A bar for people, lines for logs."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from lastsam.live import live_view
+
+FIGURES = {"fraction": 0.5, "epoch": 2, "total_epochs": 4, "loss": 0.7, "images_per_second": 321.0, "eta_seconds": 65}
+
+
+def test_lines_where_there_is_no_terminal() -> None:
+    text = StringIO()
+    with live_view(Console(file=text)) as view:
+        view.status("training")
+        view.status("training")
+        view.progress(FIGURES)
+        view.say("[a] line that is longer than the eighty columns of a terminal that is not there at all, in one piece")
+    assert text.getvalue() == (
+        "training\n"
+        "[a] line that is longer than the eighty columns of a terminal that is not there at all, in one piece\n"
+    )
+
+
+def test_lines_say_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lastsam.live._PLAIN_SECONDS", 0.0)
+    text = StringIO()
+    with live_view(Console(file=text, width=200)) as view:
+        view.status("training")
+        view.progress(FIGURES, 0.875)
+    assert text.getvalue().splitlines()[1] == (
+        "training: epoch 2/4  loss 0.700  accuracy 87.50 %  321 images/s  1 min 5 s left"
+    )
+
+
+def test_a_bar_on_a_terminal() -> None:
+    text = StringIO()
+    with live_view(Console(file=text, force_terminal=True, width=160, color_system=None)) as view:
+        view.status("training")
+        view.say("epoch 1")
+        view.progress(FIGURES, 0.875)
+    shown = text.getvalue()
+    assert "epoch 1\n" in shown
+    assert "━━━" in shown
+    assert "epoch 2/4  loss 0.700  accuracy 87.50 %" in shown
+
+
+def test_little_is_known_early() -> None:
+    text = StringIO()
+    with live_view(Console(file=text, force_terminal=True, width=160, color_system=None)) as view:
+        view.progress({"fraction": None, "epoch": None, "total_epochs": None, "loss": None})
+    assert "epoch 0/?" in text.getvalue()
