@@ -70,6 +70,7 @@ class _Tree:
         self._worker_id = ""
         self._ending = False
         self._logs = settings.home / "logs"
+        self._last_worker = settings.home / "worker.id"
         self.url = f"http://{_shown(settings.host)}:{self._port}"
 
     def __enter__(self) -> _Tree:
@@ -87,6 +88,8 @@ class _Tree:
         """Start all three and wait until the API answers."""
         _refuse_taken_port(self._settings.host, self._port)
         for name in ("broker", "api", "worker"):
+            if name == "worker":
+                self._take_back_leases()
             self._start(name)
         deadline = time.monotonic() + _READY_SECONDS
         while not self._ready():
@@ -122,15 +125,24 @@ class _Tree:
         self._start(name)
 
     def _take_back_leases(self) -> None:
-        # The worker's process group is dead, so nobody can hold what it had claimed.
+        # The last worker of this home is dead (it dies with its `up`, and there is only one), so nobody holds what it
+        # had claimed. Where this fails the leases run out by themselves.
+        from sqlalchemy.exc import SQLAlchemyError
+
         from lastsam_jobs.database import Database
         from lastsam_jobs.leases import expire_worker
 
         assert self._settings.database_url is not None
+        if not self._last_worker.is_file():
+            return
         database = Database(self._settings.database_url)
-        with database.write() as session:
-            expire_worker(session, self._worker_id, max_attempts=self._settings.max_attempts)
-        database.dispose()
+        try:
+            with database.write() as session:
+                expire_worker(session, self._last_worker.read_text(), max_attempts=self._settings.max_attempts)
+        except SQLAlchemyError as error:
+            print(f"The dead worker's leases are left to run out: {error}", flush=True)
+        finally:
+            database.dispose()
 
     def _start(self, name: str) -> None:
         if name == "broker":
@@ -144,6 +156,7 @@ class _Tree:
             command += ["--timeout-graceful-shutdown", "5"]
         else:
             self._worker_id = f"{socket.gethostname()}/{new_id('wrk')}"
+            self._last_worker.write_text(self._worker_id)
             command = worker_command()
         environment = _environment(self._settings) | {"LASTSAM_WORKER_ID": self._worker_id}
         with self._log_path(name).open("ab") as log:

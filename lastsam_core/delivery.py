@@ -35,8 +35,10 @@ class Source:
 class Outcome:
     """What a refinement found, as JSON but for the weights."""
 
-    state: dict[str, Tensor]
-    """The weights to give back, under canonical names, on the CPU."""
+    refined: dict[str, Tensor]
+    """The weights that were measured after the phase, under canonical names, on the CPU."""
+    uploaded: dict[str, Tensor]
+    """The weights as they came, likewise."""
     delivered: str
     """"refined" or "uploaded"."""
     epoch: int
@@ -57,7 +59,9 @@ def deliver(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write weights.FORMAT and receipt.json into `out_dir`; return the receipt and the "done" report."""
     # No job id and no time: the same checkpoint and recipe give the same bytes (docs/decisions/0003).
-    state_sha256 = state_digest(outcome.state)
+    kept = outcome.delivered == "uploaded"
+    state = outcome.uploaded if kept else outcome.refined
+    state_sha256 = state_digest(state)
     note = {
         "checkpoint_sha256": source.sha256,
         "recipe_sha256": recipe.digest(),
@@ -68,7 +72,7 @@ def deliver(
     digests: dict[str, str] = {}
     for format in FORMATS:
         path = out_dir / f"weights.{format}"
-        save_checkpoint(outcome.state, path, layout=source.layout, format=format, note=note)
+        save_checkpoint(state, path, layout=source.layout, format=format, note=note)
         files[f"weights:{format}"] = path
         digests[format] = _file_digest(path)
     layout = source.layout
@@ -87,22 +91,24 @@ def deliver(
         recipe_sha256=recipe.digest(),
         data=outcome.data,
         before=outcome.before,
-        after=outcome.after | {"state_sha256": state_sha256, "sha256": digests},
+        after=outcome.after | {"state_sha256": state_digest(outcome.refined)},
+        weights={"delivered": outcome.delivered, "state_sha256": state_sha256, "sha256": digests},
         mcnemar=outcome.mcnemar,
-        delivered=outcome.delivered,
         cost=outcome.cost,
         environment=outcome.environment,
         notes=outcome.notes,
     )
     files["receipt"] = out_dir / "receipt.json"
     files["receipt"].write_text(json.dumps(receipt, indent=2) + "\n")
+    # Of the weights that are given back; the receipt has both.
+    shown = outcome.before if kept else outcome.after
     result = {
-        "test": outcome.after["test"],
-        "selection": outcome.after["selection"],
-        "sharpness": outcome.after["sharpness"],
+        "test": shown["test"],
+        "selection": shown["selection"],
+        "sharpness": shown["sharpness"],
         "mcnemar": outcome.mcnemar,
         "delivered": outcome.delivered,
-        "epoch": outcome.epoch,
+        "epoch": 0 if kept else outcome.epoch,
         "verdict": receipt["verdict"],
         "gradient_passes": outcome.cost["gradient_passes"],
         "seconds": outcome.cost["seconds"]["total"],

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 
 from lastsam_core.errors import CoreError
 
-__all__ = ["describe", "pick_device", "prepare_process"]
+__all__ = ["describe", "full_precision", "pick_device", "prepare_process"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -43,6 +45,17 @@ def prepare_process(*, threads: int | None = None, tf32: bool = False) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Without TF32 inside: what is measured does not depend on the arithmetic that trained."""
+    matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
 
 
 def describe(device: torch.device) -> dict[str, Any]:

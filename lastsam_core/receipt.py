@@ -43,7 +43,7 @@ def _flatness(before: dict[str, Any] | None, after: dict[str, Any] | None) -> st
         old, new = before[kind]["ascent"], after[kind]["ascent"]
         if old is None or new is None:
             continue
-        word = "flatter" if new < old else "sharper"
+        word = "flatter" if new < old else "sharper" if new > old else "unchanged"
         changes.append(f"{name} sharpness {old:.4g} -> {new:.4g} ({word})")
     return f"; {', '.join(changes)}." if changes else "."
 
@@ -58,7 +58,7 @@ def make_receipt(
     before: dict[str, Any],
     after: dict[str, Any],
     mcnemar: dict[str, Any],
-    delivered: str,
+    weights: dict[str, Any],
     cost: dict[str, Any],
     environment: dict[str, Any],
     notes: list[str],
@@ -68,8 +68,11 @@ def make_receipt(
         "version": VERSION,
         "job_id": job_id,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "verdict": verdict(before=before, after=after, mcnemar=mcnemar, delivered=delivered, steps=cost["steps"]),
-        "delivered": delivered,
+        "verdict": verdict(
+            before=before, after=after, mcnemar=mcnemar, delivered=weights["delivered"], steps=cost["steps"]
+        ),
+        "delivered": weights["delivered"],
+        "weights": weights,
         "checkpoint": checkpoint,
         "recipe": recipe,
         "recipe_sha256": recipe_sha256,

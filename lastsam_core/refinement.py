@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from lastsam_core.data import Dataset, FoundNormalization, Split, find_normalization, split, train_batches
 from lastsam_core.delivery import Outcome, Source, deliver
 from lastsam_core.environment import describe
-from lastsam_core.errors import SnapshotError
-from lastsam_core.evaluation import Evaluation, mcnemar
+from lastsam_core.errors import Diverged, SnapshotError
+from lastsam_core.evaluation import mcnemar
 from lastsam_core.measure import Instruments
 from lastsam_core.phase import EpochReport, Phase, Wish
 from lastsam_core.recipe import Recipe
@@ -74,7 +74,7 @@ class Refinement:
         self._seconds = {"baseline": 0.0, "training": 0.0, "flatness": 0.0}
         self._baseline: dict[str, Any] = {}
         self._best: dict[str, Any] | None = None
-        self._refined_select: Evaluation | None = None
+        self._refined_select: dict[str, Any] | None = None
         self._snapped = time.monotonic()
         self._said = 0.0
 
@@ -120,7 +120,7 @@ class Refinement:
     def _find_normalization(self) -> FoundNormalization:
         given = self._recipe.data.normalization
         if given == "auto":
-            return find_normalization(self._model, self._dataset)
+            return find_normalization(self._model, self._dataset, check=self._check)
         return FoundNormalization(name="given", mean=given.mean, std=given.std, how="given in the recipe")
 
     def _make_instruments(self) -> Instruments:
@@ -191,7 +191,7 @@ class Refinement:
         select = self._instruments.select() if self._recipe.chooses else None
         test = self._instruments.report() if self._recipe.data.test_each_epoch else None
         if select is not None:
-            self._refined_select = select
+            self._refined_select = select.as_json()
             if self._recipe.deliver.which == "best" and supports(select.as_json(), self._best and self._best["select"]):
                 self._best = {
                     "epoch": epoch.epoch,
@@ -204,28 +204,33 @@ class Refinement:
             "test": test and test.as_json(),
         }
         self._report({"type": "epoch", **row})
-        if phase.epoch < self._recipe.epochs:
-            self._save_snapshot(phase)
+        self._save_snapshot(phase)
 
     def _deliver(self, phase: Phase) -> dict[str, Any]:
         self._report({"type": "stage", "stage": "flatness"})
         began = time.perf_counter()
+        trained = phase.steps_done > 0
         if self._best is not None:
             self._model.load_state_dict(self._best["model"])
-        report = self._instruments.report()
-        select = self._best["select"] if self._best else self._refined_select and self._refined_select.as_json()
+        select = self._best["select"] if self._best else self._refined_select
+        if select is None and trained and self._recipe.chooses:
+            # Stopped before an epoch's end, or continued after the last one: these weights were not judged yet.
+            found = self._instruments.select()
+            select = found and found.as_json()
         before = self._baseline["figures"]
-        after = {"test": report.as_json(), "selection": select, "sharpness": self._instruments.sharpness()}
         gated = self._recipe.deliver.gate == "never_worse"
-        keep = gated and (select is None or not supports(select, before["selection"]))
-        state = self._uploaded if keep else copied(self._model.state_dict())
+        keep = not trained or (gated and (select is None or not supports(select, before["selection"])))
+        report = self._instruments.report()
+        after = {"test": report.as_json(), "selection": select, "sharpness": self._final_sharpness()}
+        refined = copied(self._model.state_dict())
         self._seconds["flatness"] = time.perf_counter() - began
 
         self._report({"type": "stage", "stage": "exporting"})
         outcome = Outcome(
-            state=state,
+            refined=refined,
+            uploaded=self._uploaded,
             delivered="uploaded" if keep else "refined",
-            epoch=self._best["epoch"] if self._best else phase.epoch,
+            epoch=self._best["epoch"] if self._best else phase.epoch + (phase.step > 0),
             before=before,
             after=after,
             mcnemar=asdict(mcnemar(self._baseline["correct"], report.correct)),
@@ -245,6 +250,13 @@ class Refinement:
         self._report(done)
         return receipt
 
+    def _final_sharpness(self) -> dict[str, Any] | None:
+        try:
+            return self._instruments.sharpness()
+        except Diverged as error:
+            self._notes.append(f"Sharpness of the refined weights could not be measured: {error.message}.")
+            return None
+
     def _data_json(self, phase: Phase) -> dict[str, Any]:
         chosen = self._split
         return {
@@ -257,7 +269,7 @@ class Refinement:
                 "clean": chosen.clean,
                 "note": chosen.note,
             },
-            "report": {"kind": "test", "n": len(chosen.report_index)},
+            "report": {"kind": "test_half" if chosen.kind == "test_half" else "test", "n": len(chosen.report_index)},
             "looks": dict(self._instruments.looks),
             "normalization": self._normalization_json(),
         }
@@ -281,9 +293,16 @@ class Refinement:
             "normalization": self._normalization_json(),
             "looks": dict(self._instruments.looks),
             "best": self._best,
+            "refined_select": self._refined_select,
+            "fingerprint": self._dataset.fingerprint,
             "seconds": dict(self._seconds),
         }
-        sha256 = save_snapshot(self._snapshot, state)
+        try:
+            sha256 = save_snapshot(self._snapshot, state)
+        except OSError as error:
+            # Without it an interruption costs more time, which is no reason to end the run.
+            self._report({"type": "note", "message": f"A snapshot could not be written: {error.strerror}."})
+            return
         self._report(
             {
                 "type": "snapshot",
@@ -298,12 +317,15 @@ class Refinement:
         if self._snapshot is None or not self._snapshot.exists():
             return None
         try:
-            state = load_snapshot(self._snapshot, device=self._device)
+            state = load_snapshot(self._snapshot)
+            if state["fingerprint"] != self._dataset.fingerprint:
+                raise SnapshotError(f"The snapshot was made on other images than those of {self._dataset.name} now.")
             if state["checkpoint_sha256"] != self._source.sha256:
                 raise SnapshotError("The snapshot belongs to another checkpoint.")
             if state["phase"]["recipe"] != self._recipe.digest():
                 raise SnapshotError("The snapshot belongs to another recipe.")
-        except SnapshotError as error:
+        except (SnapshotError, KeyError) as error:
+            error = error if isinstance(error, SnapshotError) else SnapshotError("The snapshot is of another version.")
             note = f"{error.message} Started from the checkpoint again."
             self._notes.append(note)
             self._report({"type": "note", "message": note})
@@ -317,6 +339,9 @@ class Refinement:
         self._instruments = self._make_instruments()
         self._instruments.looks.update(state["looks"])
         self._best = state["best"]
+        self._refined_select = state["refined_select"]
+        place = f"epoch {state['phase']['epoch'] + 1}, step {state['phase']['step']}"
+        self._notes.append(f"Continued from a snapshot in {place}; an uninterrupted run ends with the same weights.")
         self._seconds.update(state["seconds"])
 
 

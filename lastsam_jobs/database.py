@@ -42,7 +42,15 @@ class Database:
                 pool_size=10,
                 max_overflow=20,
                 pool_timeout=4,
-                connect_args={"connect_timeout": 4, "options": "-c statement_timeout=30000 -c lock_timeout=10000"},
+                connect_args={
+                    "connect_timeout": 4,
+                    # A host that vanished is noticed in seconds, not after the system's two hours.
+                    "keepalives_idle": 5,
+                    "keepalives_interval": 2,
+                    "keepalives_count": 3,
+                    "tcp_user_timeout": 10_000,
+                    "options": "-c statement_timeout=30000 -c lock_timeout=10000",
+                },
             )
         elif backend == "sqlite":
             if parsed.database:

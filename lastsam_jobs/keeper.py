@@ -48,6 +48,11 @@ class Keeper:
         self._wake.set()
         self._thread.join(timeout=10)
 
+    @property
+    def alive(self) -> bool:
+        """Whether jobs are being kept moving."""
+        return self._thread.is_alive()
+
     def sweep(self) -> None:
         """One look for lost leases and unheard doorbells."""
         with self._database.write() as session:
@@ -73,5 +78,8 @@ class Keeper:
                 if reported != type(error).__name__:
                     reported = type(error).__name__
                     log.warning("broker or database does not answer (%s); trying again each second", error)
+            except Exception:
+                # Whatever it is, queued jobs must not wait for ever because this thread ended.
+                log.exception("the keeper goes on after an error")
             self._wake.wait(timeout=1.0)
             self._wake.clear()

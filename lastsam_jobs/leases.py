@@ -48,6 +48,7 @@ def claim_next(session: Session, *, worker: str, lease_seconds: float) -> Claim 
     if job is None:
         return None
     now = clock(session)
+    worker = worker[:200]
     job.status, job.stage = Status.STARTING, None
     job.epoch += 1
     job.attempt += 1

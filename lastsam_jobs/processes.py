@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 __all__ = ["die_with_parent", "die_with_parent_hook", "end_group", "kill_group"]
 
@@ -28,10 +28,18 @@ def die_with_parent(parent: int | None = None) -> None:
         os._exit(1)
 
 
-def die_with_parent_hook() -> Callable[[], None]:
-    """The same, to be run in a child between fork and exec; the kernel keeps it across the exec."""
-    parent = os.getpid()
-    return lambda: die_with_parent(parent)
+def die_with_parent_hook(*, block: Iterable[signal.Signals] = ()) -> Callable[[], None]:
+    """The same, to be run in a child between fork and exec; the kernel keeps it across the exec.
+
+    block: signals that wait until the child unblocks them, so that none reaches it before it has its handlers.
+    """
+    parent, blocked = os.getpid(), frozenset(block)
+
+    def hook() -> None:
+        die_with_parent(parent)
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+
+    return hook
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -70,5 +70,9 @@ def ring_broker(app: Celery, job_id: str) -> None:
 def depth(app: Celery) -> int:
     """How many doorbells nobody has heard yet; one of BrokerDown where the broker does not answer."""
     with app.connection_for_write() as connection:
-        channel = connection.default_channel
-        return channel.queue_declare(QUEUE, durable=True, exclusive=False, auto_delete=False).message_count
+        try:
+            channel = connection.default_channel
+            return channel.queue_declare(QUEUE, durable=True, exclusive=False, auto_delete=False).message_count
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            # kombu translates what connecting raises, but not what the transport's own commands do.
+            raise OperationalError(str(error)) from error

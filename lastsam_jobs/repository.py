@@ -7,7 +7,6 @@ not exist.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import case, delete, func, or_, select
@@ -245,13 +244,16 @@ def request(session: Session, id: str, action: Action, *, owner: str | None = No
     found = job(session, id, owner=owner, lock=True)
     state = found.state
     target = ACTIONS[action].get(state)
+    if action is Action.STOP and state is Status.QUEUED and found.finish_now:
+        return found, False
     if target is None:
         raise InvalidTransition(
             f"Job {id} is {state.value}; it cannot be asked to {action.value}.",
             hint=f"Now possible: {', '.join(allowed_actions(state)) or 'nothing, it has ended'}.",
             allowed=allowed_actions(state),
         )
-    if target is state:
+    going_back = action is Action.RESUME and state is Status.QUEUED and found.finish_now
+    if target is state and not going_back:
         return found, False
     now = clock(session)
     found.status = target
@@ -318,8 +320,3 @@ def seconds_per_epoch(session: Session, *, arch: str, limit: int = 5) -> float |
 
 def _escape_like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
-
-
-def older_than(session: Session, seconds: float) -> Any:
-    """The database's time minus so many seconds."""
-    return clock(session) - timedelta(seconds=seconds)

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     snapshot_seconds: float = Field(
         default=60, gt=0, description="Longest time between two snapshots inside an epoch, s."
     )
+    pause_seconds: float = Field(
+        default=60, gt=0, description="Time a trainer may take to reach a snapshot when asked to pause, s; then killed."
+    )
     max_upload_bytes: int = Field(default=2 * 2**30, ge=1, description="Largest checkpoint taken, bytes.")
     convert_seconds: float = Field(default=60, gt=0, description="Processor time that reading one upload may take, s.")
     threads: int | None = Field(

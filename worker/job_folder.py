@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from lastsam_jobs import repository
 from lastsam_jobs.artifacts import ArtifactStore
 from lastsam_jobs.errors import DigestMismatch
-from lastsam_jobs.leases import Claim
+from lastsam_jobs.leases import Claim, look
 from lastsam_jobs.settings import Settings
 
 __all__ = ["JobFolder"]
@@ -42,9 +42,11 @@ class JobFolder:
     def prepare(self, session: Session, store: ArtifactStore) -> bool:
         """Lay out checkpoint, snapshot and `job.json`; say whether the job continues from a snapshot.
 
-        Folders of earlier claims are removed: their workers are fenced out and their snapshots are in the store.
+        Folders of earlier claims are removed: their workers are fenced out and their snapshots are in the store. Never
+        a later one: this worker may itself be fenced out and not know it yet.
         """
-        shutil.rmtree(self._job_folder, ignore_errors=True)
+        look(session, self._claim)
+        self._remove_earlier()
         self.out.mkdir(parents=True)
         job = repository.job(session, self._claim.job_id)
         checkpoint = repository.checkpoint(session, job.checkpoint_id)
@@ -72,6 +74,12 @@ class JobFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._job_folder.rmdir()
+
+    def _remove_earlier(self) -> None:
+        if self._job_folder.is_dir():
+            for folder in self._job_folder.iterdir():
+                if folder.name.isdecimal() and int(folder.name) < self._claim.epoch:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def log_tail(self, characters: int = 2000) -> str:
         """The end of what the trainer printed."""

@@ -6,6 +6,7 @@ that adds its row (lastsam_jobs/publication.py).
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,8 @@ from lastsam_jobs.states import Status
 from worker.job_folder import JobFolder
 
 __all__ = ["Publisher"]
+
+log = logging.getLogger("lastsam.worker")
 
 _PROGRESS_SECONDS = 1.0
 _CHUNK = 1 << 20
@@ -67,6 +70,9 @@ class Publisher:
             return
         replaced: set[str] = set()
         with ExitStack() as files:
+            self._waiting = [
+                report for report in self._waiting if report["type"] != "snapshot" or self._room_for(report)
+            ]
             snapshots = {
                 id(report): self._incoming(files, Path(report["path"]))
                 for report in self._waiting
@@ -99,6 +105,13 @@ class Publisher:
                     arrived.append(upload)
                 replaced = publication.drop_artifacts(session, kind="snapshot", job_id=self._claim.job_id)
         publication.collect(self._database, self._store, replaced)
+
+    def _room_for(self, report: dict[str, Any]) -> bool:
+        # Without this snapshot an interruption costs more time, which is no reason to end the job now.
+        if self._store.free_bytes() > 2 * Path(report["path"]).stat().st_size:
+            return True
+        log.warning("no room in the store for a snapshot of %s; the one before it stays", self._claim.job_id)
+        return False
 
     def _incoming(self, stack: ExitStack, path: Path) -> Incoming:
         """The file's bytes in the store's own folder and on disk, ready to be kept by a mere rename."""

@@ -7,9 +7,11 @@ A supervisor that cannot renew its lease kills its trainer before the lease runs
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,6 +27,8 @@ from worker.publisher import Publisher
 from worker.trainer_process import TrainerProcess
 
 __all__ = ["Supervisor"]
+
+T = TypeVar("T")
 
 log = logging.getLogger("lastsam.worker")
 
@@ -54,7 +58,7 @@ class Supervisor:
         self._store = store
         self._publisher = Publisher(database, store, claim, self._folder)
         self._asked: Status | None = None
-        self._renewed = self._looked = time.monotonic()
+        self._renewed = self._looked = self._asked_at = time.monotonic()
 
     def run(self) -> str:
         """Supervise until the job has left this worker."""
@@ -63,15 +67,21 @@ class Supervisor:
             with self._database.read() as session:
                 resumed = self._folder.prepare(session, self._store)
             trainer = TrainerProcess(self._folder.path, self._folder.log)
-            self._started(trainer, resumed)
-            self._watch(trainer)
-            return self._finish(trainer)
+            with self._watchdog(trainer):
+                self._while_leased("start", lambda: self._started(trainer, resumed))
+                self._watch(trainer)
+            return self._while_leased("result", lambda: self._settle(trainer))
         except Fenced as fenced:
             log.warning("%s", fenced)
             return self._cancelled_meanwhile() or "fenced"
         except (JobsError, FileNotFoundError, OSError) as error:
             log.exception("%s cannot be run here", self._claim.job_id)
-            return self._fail("worker_error", f"The worker could not run the job: {error}", retryable=True)
+            message = f"The worker could not run the job: {error}"
+            try:
+                return self._while_leased("end", lambda: self._fail("worker_error", message, retryable=True))
+            except Fenced as fenced:
+                log.warning("%s", fenced)
+                return "fenced"
         finally:
             if trainer is not None:
                 trainer.close()
@@ -95,9 +105,44 @@ class Supervisor:
                 self._look(trainer)
             except SQLAlchemyError as error:
                 log.warning("the database does not answer: %s", error)
-            if time.monotonic() - self._renewed > self._settings.lease_seconds * _GIVE_UP:
+            if self._lease_is_lost():
                 raise Fenced(f"The lease of {self._claim.job_id} could not be renewed in time; its trainer is killed.")
-        self._publisher.flush()
+
+    @contextmanager
+    def _watchdog(self, trainer: TrainerProcess) -> Iterator[None]:
+        """Kills the trainer in time even while this thread waits for a database that hangs."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_TICK_SECONDS):
+                if self._lease_is_lost():
+                    log.warning(
+                        "the lease of %s could not be renewed in time; its trainer is killed", self._claim.job_id
+                    )
+                    trainer.kill()
+                    return
+
+        thread = threading.Thread(target=watch, name=f"watchdog-{self._claim.job_id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _lease_is_lost(self) -> bool:
+        return time.monotonic() - self._renewed > self._settings.lease_seconds * _GIVE_UP
+
+    def _while_leased(self, what: str, act: Callable[[], T]) -> T:
+        """Do it, again and again while the database does not answer and the lease cannot have run out."""
+        while True:
+            try:
+                return act()
+            except SQLAlchemyError as error:
+                if self._lease_is_lost():
+                    raise
+                log.warning("the %s of %s waits for the database: %s", what, self._claim.job_id, error)
+                time.sleep(1)
 
     def _look(self, trainer: TrainerProcess) -> None:
         now = time.monotonic()
@@ -112,23 +157,18 @@ class Supervisor:
         elif status in (Status.PAUSING, Status.STOPPING) and self._asked is not status:
             self._asked = status
             trainer.pause() if status is Status.PAUSING else trainer.stop()
+            self._asked_at = now
         elif self._shutting_down() and self._asked is None:
             self._asked = Status.QUEUED
             trainer.pause()
+            self._asked_at = now
+        elif self._asked in (Status.PAUSING, Status.QUEUED) and now - self._asked_at > self._settings.pause_seconds:
+            log.warning("the trainer of %s does not come to a snapshot; it is killed", self._claim.job_id)
+            trainer.kill()
         if now - self._renewed >= self._settings.renew_seconds:
             with self._database.write() as session:
                 leases.renew(session, self._claim, lease_seconds=self._settings.lease_seconds)
             self._renewed = now
-
-    def _finish(self, trainer: TrainerProcess) -> str:
-        while True:
-            try:
-                return self._settle(trainer)
-            except SQLAlchemyError as error:
-                if time.monotonic() - self._renewed > self._settings.lease_seconds * _GIVE_UP:
-                    raise
-                log.warning("the result of %s waits for the database: %s", self._claim.job_id, error)
-                time.sleep(1)
 
     def _cancelled_meanwhile(self) -> str | None:
         try:
@@ -138,15 +178,20 @@ class Supervisor:
 
     def _settle(self, trainer: TrainerProcess) -> str:
         publisher = self._publisher
+        publisher.flush()
         if self._asked is Status.CANCELLING:
             return self._move(Status.CANCELLED, "Cancelled; its snapshots are kept until it is deleted.")
         if publisher.done is not None:
             publisher.publish()
             return Status.SUCCEEDED.value
         if publisher.error is not None:
+            if publisher.error["code"] == "trainer_error":
+                log.error("the trainer of %s failed; it last printed:\n%s", self._claim.job_id, self._folder.log_tail())
             return self._fail(**publisher.error)
         if publisher.paused:
-            if self._asked is Status.PAUSING:
+            with self._database.read() as session:
+                status = leases.look(session, self._claim)
+            if status is Status.PAUSING:
                 return self._move(Status.PAUSED, "Paused; the device is free.", charge=False)
             return self._move(Status.QUEUED, "The worker was stopped; the job waits for another one.", charge=False)
         return self._lost(trainer)

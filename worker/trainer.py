@@ -25,6 +25,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda heard, _frame: _asked.add(heard))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Blocked by the supervisor until now (worker/trainer_process.py).
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
     parser = argparse.ArgumentParser(prog="python -m worker.trainer")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--reports", type=int, required=True, help="file descriptor to write JSON lines to")
@@ -113,9 +115,11 @@ def _described(error: Exception) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null."""
+    """JSON has no NaN and no infinity (null); no database keeps NUL or half a surrogate pair in a text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "")
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

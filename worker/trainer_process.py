@@ -33,6 +33,8 @@ _ENVIRONMENT = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
+# Wait until the trainer has handlers for them (worker/trainer.py), or a slow start would turn a pause into a death.
+_HEARD = (signal.SIGTERM, signal.SIGUSR1)
 # A line longer than this is no report of ours.
 _LINE_MAX = 1 << 20
 
@@ -53,7 +55,7 @@ class TrainerProcess:
                 env=environment,
                 pass_fds=(write,),
                 start_new_session=True,
-                preexec_fn=die_with_parent_hook(),
+                preexec_fn=die_with_parent_hook(block=_HEARD),
             )
         os.close(write)
         os.set_blocking(read, False)

@@ -83,7 +83,7 @@ def _undivided(dataset: Dataset) -> Split:
         report_index=np.arange(len(dataset.y_test)),
         holdout_id=None,
         clean=True,
-        note="Nothing is chosen by an accuracy: all training images train, all test images report.",
+        note="Nothing is chosen by an accuracy: no training image is held out, and all test images report.",
     )
 
 

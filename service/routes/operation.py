@@ -25,7 +25,12 @@ _CHECK_SECONDS = 3.0
 _ALIVE = {"status": "ok"}
 _READY = {
     "status": "ok",
-    "checks": {"database": {"ok": True}, "broker": {"ok": True, "waiting": 0}, "data": {"ok": True}},
+    "checks": {
+        "database": {"ok": True},
+        "broker": {"ok": True, "waiting": 0},
+        "keeper": {"ok": True},
+        "data": {"ok": True},
+    },
 }
 
 
@@ -60,9 +65,15 @@ async def readyz(here: Here) -> JSONResponse:
             checks[name] = {"ok": False, "detail": type(error).__name__}
 
     async with anyio.create_task_group() as group:
-        for name, look in (("database", _database), ("broker", _broker), ("data", _data), ("artifacts", _artifacts)):
+        for name, look in (
+            ("database", _database),
+            ("broker", _broker),
+            ("keeper", _keeper),
+            ("data", _data),
+            ("artifacts", _artifacts),
+        ):
             group.start_soon(check, name, look)
-    ordered = {name: checks[name] for name in ("database", "broker", "data", "artifacts")}
+    ordered = {name: checks[name] for name in ("database", "broker", "keeper", "data", "artifacts")}
     if not checks["database"]["ok"]:
         raise DatabaseDown("The database does not answer.", hint="See the service's log.", checks=ordered)
     ok = all(found["ok"] for found in ordered.values())
@@ -77,6 +88,12 @@ def _database(here: Services) -> dict[str, Any]:
 
 def _broker(here: Services) -> dict[str, Any]:
     return {"waiting": depth(here.celery)}
+
+
+def _keeper(here: Services) -> dict[str, Any]:
+    if not here.keeper.alive:
+        raise RuntimeError("the keeper thread has ended")
+    return {}
 
 
 def _data(here: Services) -> dict[str, Any]:

@@ -64,11 +64,11 @@ def test_receipt_and_files(file: Path, tmp_path: Path) -> None:
     assert list(refined["state_dict"]) == list(uploaded["state_dict"])
     key = "module.conv1.weight"
     assert not torch.equal(refined["state_dict"][key], uploaded["state_dict"][key])
-    assert refined["lastsam"]["state_sha256"] == receipt["after"]["state_sha256"]
+    assert refined["lastsam"]["state_sha256"] == receipt["weights"]["state_sha256"]
 
 
 def test_the_same_run_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:
-    digests = [refinement(file, tmp_path / name, job_id=name).run()["after"]["sha256"] for name in ("a", "b")]
+    digests = [refinement(file, tmp_path / name, job_id=name).run()["weights"]["sha256"] for name in ("a", "b")]
     assert digests[0] == digests[1]
 
 
@@ -85,7 +85,7 @@ def test_interrupted_between_any_steps_ends_with_the_same_weights(
     said: list[dict[str, Any]] = []
     resumed = refinement(file, tmp_path / "b", spec, snapshot=snapshot, report=said.append).run()
     assert "baseline" not in [m.get("stage") for m in said]
-    assert resumed["after"]["sha256"] == whole["after"]["sha256"]
+    assert resumed["weights"]["sha256"] == whole["weights"]["sha256"]
     assert resumed["mcnemar"] == whole["mcnemar"]
     assert resumed["before"] == whole["before"]
     assert resumed["cost"]["gradient_passes"] == whole["cost"]["gradient_passes"]
@@ -126,6 +126,7 @@ def test_finish_now_keeps_what_was_trained(file: Path, tmp_path: Path) -> None:
 def test_finish_before_the_first_step_returns_the_uploaded_weights(file: Path, tmp_path: Path) -> None:
     receipt = refinement(file, tmp_path / "a", finish_now=True).run()
     assert receipt["cost"]["steps"] == 0
+    assert receipt["delivered"] == "uploaded"
     assert receipt["verdict"].startswith("Nothing was trained")
     refined = torch.load(tmp_path / "a" / "weights.original", weights_only=True)["state_dict"]
     uploaded = torch.load(file, weights_only=True)["state_dict"]
@@ -142,7 +143,7 @@ def test_a_damaged_snapshot_is_said_and_the_run_starts_again(file: Path, tmp_pat
     snapshot.write_bytes(content)
     receipt = refinement(file, tmp_path / "b", snapshot=snapshot).run()
     assert "damaged" in receipt["notes"][0]
-    assert receipt["after"]["sha256"] == whole["after"]["sha256"]
+    assert receipt["weights"]["sha256"] == whole["weights"]["sha256"]
 
 
 def test_never_worse_returns_the_uploaded_weights_when_selection_does_not_support_the_refined(
@@ -173,3 +174,57 @@ def test_best_delivers_the_epoch_that_selection_prefers(file: Path, tmp_path: Pa
     assert result["epoch"] == best["epoch"]
     assert receipt["after"]["selection"] == best["selection"]
     assert receipt["data"]["looks"] == {"selection": 5, "report": 2}
+
+
+def test_what_was_stopped_early_is_still_judged_before_the_gate_decides(file: Path, tmp_path: Path) -> None:
+    spec = {"deliver": {"gate": "never_worse"}, "optimizer": {"lr": 0.1}, "method": {"name": "sgd"}, "epochs": 9}
+    snapshot = tmp_path / "snapshot"
+    with pytest.raises(Interrupted):
+        refinement(file, tmp_path / "a", spec, snapshot=snapshot, wish=leave_at_step(20)).run()
+    receipt = refinement(file, tmp_path / "b", spec, snapshot=snapshot, finish_now=True).run()
+    before, after = (receipt[side]["selection"] for side in ("before", "after"))
+    assert after["n"] == before["n"] == 30
+    assert receipt["delivered"] == ("refined" if after["accuracy"] > before["accuracy"] else "uploaded")
+    assert any("Continued from a snapshot" in note for note in receipt["notes"])
+
+
+def test_a_run_that_is_continued_after_its_last_epoch_is_the_same(file: Path, tmp_path: Path) -> None:
+    spec = {"deliver": {"gate": "never_worse"}, "optimizer": {"lr": 0.1}, "method": {"name": "sgd"}}
+    whole = refinement(file, tmp_path / "whole", spec).run()
+    snapshot = tmp_path / "snapshot"
+    with pytest.raises(Interrupted):
+        refinement(file, tmp_path / "a", spec, snapshot=snapshot, wish=leave_at_step(6)).run()
+    resumed = refinement(file, tmp_path / "b", spec, snapshot=snapshot).run()
+    for part in ("weights", "before", "after", "mcnemar"):
+        assert resumed[part] == whole[part]
+    assert resumed["data"]["looks"] == whole["data"]["looks"]
+
+
+def test_a_ruined_model_is_never_delivered_through_the_gate(file: Path, tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    spec = {
+        "deliver": {"gate": "never_worse"},
+        "optimizer": {"lr": 30.0},
+        "method": {"name": "sgd"},
+        "epochs": 1,
+        "flatness": {"samples": 16, "ascent_steps": 1},
+    }
+    receipt = refinement(file, tmp_path / "a", spec, report=said.append).run()
+    assert receipt["delivered"] == "uploaded"
+    assert receipt["weights"]["state_sha256"] != receipt["after"]["state_sha256"]
+    assert said[-1]["result"]["test"] == receipt["before"]["test"]
+    assert said[-1]["result"]["epoch"] == 0
+
+
+def test_a_snapshot_of_other_images_is_not_continued(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "snapshot"
+    with pytest.raises(Interrupted):
+        refinement(file, tmp_path / "a", snapshot=snapshot, wish=leave_at_step(4)).run()
+    other = tiny_dataset(train=96, test=60, size=8, classes=10, seed=1)
+    monkeypatch.setattr("tests.core.test_refinement.DATASET", other)
+    receipt = refinement(file, tmp_path / "b", snapshot=snapshot).run()
+    assert "other images" in receipt["notes"][0]
+    assert receipt["data"]["fingerprint"] == other.fingerprint
+    assert receipt["cost"]["steps"] == 6

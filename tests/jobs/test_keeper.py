@@ -168,3 +168,21 @@ def test_it_survives_a_broker_that_freezes_and_stops_when_told(
     _until(lambda: _rung(celery) >= 1)
     made.stop()
     assert not made._thread.is_alive()
+
+
+def test_no_error_ends_the_keeper(
+    server: ValkeyServer,
+    keeper: tuple[Keeper, Any],
+    new_job: Callable[..., str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, celery = keeper
+    server.start()
+    with monkeypatch.context() as broken, caplog.at_level(logging.ERROR, logger="lastsam.keeper"):
+        broken.setattr(made, "sweep", lambda: 1 / 0)
+        made.start()
+        _until(lambda: "goes on after an error" in caplog.text)
+    assert made.alive
+    new_job()
+    _until(lambda: _rung(celery) >= 1)

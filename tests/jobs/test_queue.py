@@ -96,3 +96,40 @@ def test_a_broker_that_is_down_says_so_at_once(settings_factory: Callable[..., S
         with pytest.raises(BrokerDown):
             depth(app)
         assert time.monotonic() - started < 3
+
+
+@pytest.fixture
+def cutting_broker(valkey_server: Any) -> Iterator[str]:
+    """The URL of a broker whose connection is cut when it is asked how long a queue is."""
+    import socket
+    import threading
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def relay(client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(valkey_server.unix_socket_path))
+            while sent := client.recv(65536):
+                if b"LLEN" in sent.upper():
+                    return
+                server.sendall(sent)
+                client.sendall(server.recv(65536))
+
+    def accept() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=relay, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+    listener.close()
+
+
+def test_a_broker_that_dies_between_question_and_answer_is_a_broker_that_is_down(
+    settings_factory: Callable[..., Settings], cutting_broker: str
+) -> None:
+    with _closing(make_celery(settings_factory(broker_url=cutting_broker))) as app, pytest.raises(BrokerDown):
+        depth(app)

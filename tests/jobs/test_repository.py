@@ -262,3 +262,17 @@ def test_seconds_per_epoch_is_the_mean_of_what_that_architecture_took(
     with database.read() as session:
         assert repository.seconds_per_epoch(session, arch="resnet20-a") == 3.0
         assert repository.seconds_per_epoch(session, arch="wrn-28-10") is None
+
+
+def test_asking_twice_to_stop_a_paused_job_is_no_error_and_resume_takes_it_back(
+    database: Database, new_job: Callable[..., str]
+) -> None:
+    id = new_job()
+    _set(database, id, status="paused")
+    with database.write() as session:
+        assert repository.request(session, id, Action.STOP)[1] is True
+        assert repository.request(session, id, Action.STOP)[1] is False
+        found, changed = repository.request(session, id, Action.RESUME)
+        assert (found.status, found.finish_now, changed) == ("queued", False, True)
+        with pytest.raises(InvalidTransition):
+            repository.request(session, id, Action.STOP)

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from lastsam_jobs import publication, repository
+from lastsam_jobs.database import clock
 from lastsam_jobs.states import Action, Status
 from lastsam_jobs.tables import Job
 from tests.factories import TINY
@@ -236,3 +237,44 @@ def test_threads_are_gone_when_the_work_is_done(bench: Any) -> None:
     bench.submit()
     bench.work().join(timeout=120)
     assert [thread.name for thread in threading.enumerate() if "run_waiting" in thread.name] == []
+
+
+def test_a_pause_that_comes_before_the_trainer_has_loaded_is_a_pause(bench: Any) -> None:
+    id = bench.submit(LONG)
+    worker = bench.work()
+    bench.wait(id, lambda job: job.status == Status.RUNNING)
+    ask(bench, id, Action.PAUSE)
+    worker.join(timeout=60)
+    job = bench.job(id)
+    assert (job.status, job.attempt) == (Status.PAUSED, 0)
+    assert not any("killed" in event.message for event in bench.events(id))
+
+
+def test_a_trainer_that_does_not_come_to_a_snapshot_is_killed_and_the_job_paused(bench: Any) -> None:
+    bench.settings = bench.settings.model_copy(update={"pause_seconds": 1.0})
+    id = bench.submit(LONG | {"epochs": 50})
+    worker = bench.work()
+    bench.wait_for_step(id)
+    pid = bench.trainer_pid(id)
+    os.kill(pid, signal.SIGSTOP)
+    ask(bench, id, Action.PAUSE)
+    worker.join(timeout=20)
+    assert bench.job(id).status == Status.PAUSED
+    assert not alive(pid)
+
+
+def test_a_hanging_database_does_not_keep_the_trainer_alive_past_its_lease(bench: Any) -> None:
+    bench.settings = bench.settings.model_copy(update={"lease_seconds": 2.0, "renew_seconds": 0.5})
+    id = bench.submit(LONG | {"epochs": 50})
+    worker = bench.work()
+    bench.wait_for_step(id)
+    pid = bench.trainer_pid(id)
+    with bench.database.write() as session:
+        clock(session)  # the transaction begins here; until its end nobody else can write
+        deadline = time.monotonic() + 5
+        while alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not alive(pid)
+        bench.stopping = True
+    worker.join(timeout=30)
+    assert bench.job(id).status == Status.QUEUED

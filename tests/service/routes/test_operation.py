@@ -14,7 +14,7 @@ def test_without_a_broker_the_service_is_degraded_but_answers(api: Api) -> None:
     answer = api.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     checks = answer.json()["checks"]
-    assert [name for name in checks if checks[name]["ok"]] == ["database", "data", "artifacts"]
+    assert [name for name in checks if checks[name]["ok"]] == ["database", "keeper", "data", "artifacts"]
     assert checks["data"]["datasets"] == ["digits"]
 
 
