@@ -10,7 +10,7 @@ from benchmarks import refine, step
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("which", nargs="*", choices=["step", "refine", []], help="default: step")
-    parser.add_argument("--epochs", type=int, default=2, help="refine: epochs of the phase")
+    parser.add_argument("--epochs", type=int, default=1, help="refine: epochs of the phase")
     arguments = parser.parse_args()
     which = arguments.which or ["step"]
     if "step" in which:

@@ -284,8 +284,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"method": {"name": "sam", "rho": 0.1}},
     ),
     "quick": (
-        "Five epochs of ASAM at a small learning rate: a first look on a CPU.",
-        {"epochs": 5, "optimizer": {"lr": 0.02}, "precision": "bf16"},
+        "Five epochs of ASAM at a small learning rate, without label smoothing: a first look on a CPU.",
+        {"epochs": 5, "optimizer": {"lr": 0.02}, "label_smoothing": 0.0, "precision": "bf16"},
     ),
     "careful": (
         "LastSAM-ASAM that gives the uploaded weights back unless held-out images support the refined ones.",

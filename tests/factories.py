@@ -96,11 +96,14 @@ def tiny_batches(recipe: Recipe, dataset: Dataset | None = None) -> TrainBatches
     )
 
 
-def checkpoint_file(path: Path, *, arch: str = "resnet20-a", wrapper: str | None = "state_dict", seed: int = 0) -> Path:
+def checkpoint_file(
+    path: Path, *, arch: str = "resnet20-a", wrapper: str | None = "state_dict", seed: int = 0, zipped: bool = True
+) -> Path:
     """A checkpoint of random weights, saved as people save them."""
     torch.manual_seed(seed)
     state = {f"module.{name}": value for name, value in create_model(arch).state_dict().items()}
-    torch.save({wrapper: state, "best_prec1": 12.5, "epoch": 3} if wrapper else state, path)
+    value = {wrapper: state, "best_prec1": 12.5, "epoch": 3} if wrapper else state
+    torch.save(value, path, _use_new_zipfile_serialization=zipped)
     return path
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lastsam_core.checkpoints.bridge import from_torch
 from lastsam_core.checkpoints.layout import Layout
+from lastsam_core.checkpoints.legacy import write_legacy
 from lastsam_core.checkpoints.safetensors_file import write_safetensors
 from lastsam_core.errors import NonFiniteCheckpoint
 
@@ -64,12 +65,12 @@ def save_checkpoint(
     plain = None if note is None else json.loads(json.dumps(note))
     if format == "original" and layout is not None:
         value = _wrapped(tensors, layout, plain)
-        zipped = layout.container == "zip"
+        write = write_legacy if layout.container == "legacy" else torch.save
     else:
         value = {"state_dict": tensors} | ({} if plain is None else {"lastsam": plain})
-        zipped = True
+        write = torch.save
     with _Appearing(target) as file:
-        torch.save(value, file, _use_new_zipfile_serialization=zipped)
+        write(value, file)
 
 
 def _as_uploaded(state_dict: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
