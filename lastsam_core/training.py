@@ -38,11 +38,13 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     report: Report = lambda _: None,
+    max_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Train `recipe.model.arch` from random weights and write `{"state_dict", "lastsam"}` to `out`.
 
     The recipe's method, optimizer, schedule (from its beginning: entry "restart"), epochs, batch size, precision and
-    seed apply. Returns {test, arch, data, normalization, holdout_id, seconds, gradient_passes, environment}.
+    seed apply. max_seconds: ends the training after so long, wherever it is.
+    Returns {test, arch, data, normalization, holdout_id, seconds, gradient_passes, environment}.
     Raises CoreError for an architecture, dataset or device that cannot be used, Diverged where training blows up.
     """
     recipe = recipe.resolved()
@@ -86,7 +88,8 @@ def train(
                     "lr": phase.lr,
                 }
             )
-        return Wish.GO_ON
+        late = max_seconds is not None and now - began > max_seconds
+        return Wish.FINISH if late else Wish.GO_ON
 
     phase = Phase(model, recipe, train_batches(dataset, parts, recipe, channels, place), between_steps=between_steps)
     report({"type": "stage", "stage": "training"})

@@ -122,7 +122,8 @@ def move(
     if target in TERMINAL:
         fields["finished_at"] = now
     if target is Status.QUEUED:
-        fields |= {"queued_at": now, "rung_at": now}
+        # It keeps its place in the queue: what was begun goes on before what came later.
+        fields["rung_at"] = now
     if not charge:
         fields["attempt"] = func.max(Job.attempt - 1, 0) if _is_sqlite(session) else func.greatest(Job.attempt - 1, 0)
     changed = session.execute(
@@ -156,18 +157,22 @@ def expire(session: Session, *, max_attempts: int) -> list[str]:
     return [_take_back(session, job, max_attempts, now) for job in session.scalars(lost).all()]
 
 
-def expire_worker(session: Session, worker: str, *, max_attempts: int) -> list[str]:
-    """Take back the leases of a worker that is known to be dead, without waiting for them to run out."""
+def expire_worker(session: Session, worker: str, *, max_attempts: int, charge: bool = True) -> list[str]:
+    """Take back the leases of a worker that is known to be dead, without waiting for them to run out.
+
+    charge: False where the worker was ended on purpose; the attempt is then given back.
+    """
     now = clock(session)
     lost = select(Job).where(Job.status.in_(ACTIVE), Job.lease_owner == worker).with_for_update(skip_locked=True)
-    return [_take_back(session, job, max_attempts, now) for job in session.scalars(lost).all()]
+    return [_take_back(session, job, max_attempts, now, charge=charge) for job in session.scalars(lost).all()]
 
 
-def _take_back(session: Session, job: Job, max_attempts: int, now: Any) -> str:
+def _take_back(session: Session, job: Job, max_attempts: int, now: Any, *, charge: bool = True) -> str:
     # Raising the epoch fences the old worker out even if it is only frozen and comes back.
     _end(session, job.id, job.epoch, "lost", now)
     worker = job.lease_owner
     job.epoch += 1
+    job.attempt -= 0 if charge else min(1, job.attempt)
     job.stage, job.lease_owner, job.lease_until = None, None, now
     if job.state is Status.CANCELLING:
         target, message = Status.CANCELLED, "Its worker was lost while it was being cancelled."
@@ -183,7 +188,7 @@ def _take_back(session: Session, job: Job, max_attempts: int, now: Any) -> str:
         }
     else:
         target, message = Status.QUEUED, f"Worker {worker} was lost; the job waits for another one."
-        job.queued_at = job.rung_at = now
+        job.rung_at = now
         ring(session, job.id, at=now)
     job.status = target
     if target in TERMINAL:

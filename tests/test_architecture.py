@@ -193,3 +193,43 @@ def test_nothing_large_or_binary_is_tracked() -> None:
     assert large == []
     kinds = {".pt", ".pth", ".th", ".t7", ".npz", ".safetensors", ".db", ".pyc", ".so"}
     assert [str(path) for path in _tracked() if path.suffix in kinds] == []
+
+
+USED = """
+import sys
+import kombu.transport.redis, sqlalchemy.dialects.sqlite
+import lastsam.cli, lastsam.client, lastsam.demo, lastsam.doctor, lastsam.up
+import service.main, worker.app, worker.publisher, worker.supervisor, worker.tasks, uvicorn
+from importlib.metadata import packages_distributions
+known = packages_distributions()
+tops = {name.partition(".")[0] for name in sys.modules}
+print("\\n".join(sorted({dist for top in tops for dist in known.get(top, [])})))
+"""
+
+
+def test_what_users_install_brings_everything_that_is_imported() -> None:
+    """kombu imports a package that it does not depend on; an installation for development hides that."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    brought: set[str] = set()
+    waiting = [("lastsam", "worker"), ("lastsam", "embedded")]
+    while waiting:
+        name, extra = waiting.pop()
+        brought.add(name)
+        try:
+            lines = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        for requirement in map(Requirement, lines):
+            wanted = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+            dependency = canonicalize_name(requirement.name)
+            if wanted and (dependency not in brought or requirement.extras):
+                brought.add(dependency)
+                waiting += [(dependency, chosen) for chosen in (requirement.extras or {""})]
+    used = subprocess.run([sys.executable, "-c", USED], capture_output=True, text=True, check=True, timeout=120).stdout
+    optional = {"setuptools", "pip", "pyyaml"}  # kombu reads YAML where PyYAML happens to be installed
+    missing = {canonicalize_name(name) for name in used.split()} - brought - optional
+    assert missing == set()

@@ -44,6 +44,7 @@ class Publisher:
         self._folder = folder
         self._waiting: list[dict[str, Any]] = []
         self._written = 0.0
+        self._progress: dict[str, Any] = {}
 
     def take(self, reports: list[dict[str, Any]]) -> None:
         """Keep the reports, and write them if anything but progress is among them or a second has passed.
@@ -56,6 +57,7 @@ class Publisher:
                 self.done = report
             elif kind == "error":
                 self.error = {name: report.get(name) for name in ("code", "message", "hint")}
+                self.error["retryable"] = bool(report.get("retryable"))
             elif kind == "paused":
                 self.paused = True
             else:
@@ -98,7 +100,13 @@ class Publisher:
             result = self.done["result"] | {"sha256": files["weights:original"][1].sha256}
             with publication.publishing(self._database, self._store) as (session, arrived):
                 leases.move(
-                    session, self._claim, Status.SUCCEEDED, message=result["verdict"], result=result, snapshot=None
+                    session,
+                    self._claim,
+                    Status.SUCCEEDED,
+                    message=result["verdict"],
+                    result=result,
+                    snapshot=None,
+                    progress=self._progress | {"fraction": 1.0, "eta_seconds": 0.0},
                 )
                 for kind, (path, upload) in files.items():
                     self._row(session, kind, upload, path.name)
@@ -133,6 +141,7 @@ class Publisher:
         kind = report["type"]
         values = {name: value for name, value in report.items() if name != "type"}
         if kind == "progress":
+            self._progress = values
             leases.write(session, self._claim, progress=values)
         elif kind == "stage":
             leases.write(session, self._claim, stage=values["stage"])

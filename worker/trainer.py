@@ -99,13 +99,23 @@ def _refine(folder: Path, report: Any) -> None:
 
 
 def _described(error: Exception) -> dict[str, Any]:
+    import errno
+
     import torch
 
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return {
+            "code": "storage_full",
+            "message": "The worker's disk is full.",
+            "hint": "Free space, then POST /jobs/{id}/retry.",
+            "retryable": True,
+        }
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return {
             "code": "out_of_memory",
             "message": "The device has too little memory for this job.",
             "hint": "Try a smaller batch_size, or a device with more memory.",
+            "retryable": True,
         }
     return {
         "code": "trainer_error",

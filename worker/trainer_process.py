@@ -48,7 +48,7 @@ class TrainerProcess:
         environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.trainer", str(folder), "--reports", str(write)],
+                [sys.executable, "-P", "-m", "worker.trainer", str(folder), "--reports", str(write)],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

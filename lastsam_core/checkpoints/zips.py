@@ -11,7 +11,7 @@ import itertools
 import struct
 
 from lastsam_core.checkpoints.tensors import SAVE_HINT
-from lastsam_core.errors import CheckpointError, UnsafeCheckpoint
+from lastsam_core.errors import CheckpointError, NotACheckpoint, UnsafeCheckpoint
 
 __all__ = ["zip_members"]
 
@@ -44,6 +44,8 @@ def zip_members(data: memoryview) -> dict[str, memoryview]:
         size, packed, header = _wide(extra, size, packed, header)
         name = _name(raw_name)
         if flags & 1 or method != 0 or packed != size:
+            if "/code/" in name or name.endswith("constants.pkl"):
+                raise NotACheckpoint("The file is a TorchScript archive: it holds a program.", hint=SAVE_HINT)
             raise UnsafeCheckpoint(
                 f"The file's member {name} is compressed or encrypted; torch.save never does that.", hint=SAVE_HINT
             )

@@ -22,6 +22,7 @@ from lastsam_core.errors import BadDataset, UnknownDataset
 
 __all__ = ["Dataset", "load_dataset"]
 
+MAX_CLASSES = 100_000
 LOCAL_HEADER = 30  # bytes of a zip entry's fixed header; name and extra field follow (APPNOTE 4.3.7)
 
 
@@ -115,6 +116,11 @@ def _classes(name: str, labels: dict[str, NDArray[np.int64]], names: NDArray[Any
         raise BadDataset(f"dataset {name!r} has negative labels", hint="Labels count from 0.")
     if highest < 1:
         raise BadDataset(f"dataset {name!r} has a single class", hint="Nothing can be learned from one class.")
+    if highest >= MAX_CLASSES:
+        raise BadDataset(
+            f"dataset {name!r} has a label {highest}; at most {MAX_CLASSES} classes are allowed",
+            hint="Labels count from 0 without gaps.",
+        )
     if names is None:
         return tuple(str(k) for k in range(highest + 1))
     if highest >= len(names):

@@ -8,12 +8,12 @@ taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lastsam_core.data.batches import EvalBatches, resident
 from lastsam_core.data.chance import order
@@ -88,15 +88,14 @@ def find_normalization(
 
     Costs a forward pass over n images a candidate (9 s for ResNet-20 and six candidates on 2 CPU cores). The model is
     left as it was.
-    check: called before each candidate; it may raise to interrupt the search.
+    check: called before each batch; it may raise to interrupt the search.
     """
     index = np.sort(order(len(dataset.y_train), seed, "normalization")[:n])
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     images, labels = resident(dataset.x_train, dataset.y_train, index, device)
     tried = []
     for name, channels in _candidates(dataset).items():
-        check()
-        found = evaluate(model, EvalBatches(images, labels, channels=channels))
+        found = evaluate(model, _checked(EvalBatches(images, labels, channels=channels), check))
         tried.append(Candidate(name=name, mean=channels.mean, std=channels.std, nll=found.nll, accuracy=found.accuracy))
     tried.sort(key=lambda c: c.nll if np.isfinite(c.nll) else np.inf)
     best = tried[0]
@@ -105,6 +104,12 @@ def find_normalization(
     if ties:
         how += f"; near-tie with {', '.join(ties)} (less than {TIE:g} nats apart)"
     return FoundNormalization(name=best.name, mean=best.mean, std=best.std, how=how, ties=ties, candidates=tuple(tried))
+
+
+def _checked(batches: EvalBatches, check: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in batches:
+        check()
+        yield batch
 
 
 def _candidates(dataset: Dataset) -> dict[str, Channels]:

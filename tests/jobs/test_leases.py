@@ -195,7 +195,7 @@ def test_a_claimant_moves_along_the_table_and_nowhere_else(
         assert row(sqlite_database, id).status == source
 
 
-def test_a_job_put_back_rings_for_itself_and_queues_behind_the_others(
+def test_a_job_put_back_rings_for_itself_and_keeps_its_place_in_the_queue(
     database: Database, claimed: Callable[..., Claim], new_job: Callable[..., str]
 ) -> None:
     claim = claimed()
@@ -204,7 +204,7 @@ def test_a_job_put_back_rings_for_itself_and_queues_behind_the_others(
         leases.move(session, claim, Status.QUEUED, message="shutdown", charge=False)
         following = claim_next(session, worker="w", lease_seconds=60)
     assert following is not None
-    assert following.job_id == waiting
+    assert following.job_id == claim.job_id != waiting
 
 
 def test_an_epoch_that_runs_again_takes_its_figures_place(database: Database, claimed: Callable[..., Claim]) -> None:
