@@ -16,9 +16,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-_KEPT = {"LASTSAM_DATA_DIR", "LASTSAM_TEST_CHECKPOINTS", "LASTSAM_REQUIRE_REALDATA", "LASTSAM_DEBUG"}
+_DATA = "LASTSAM_TEST_DATA_DIR"
+_KEPT = {_DATA, "LASTSAM_TEST_CHECKPOINTS", "LASTSAM_REQUIRE_REALDATA", "LASTSAM_DEBUG"}
 _SCRATCH = Path(tempfile.mkdtemp(prefix="lastsam-tests-"))
 
+# The data folder moves to a name of the tests' own, which their side-by-side processes inherit: as LASTSAM_DATA_DIR it
+# would be a setting of everything they start.
+if "LASTSAM_DATA_DIR" in os.environ:
+    os.environ[_DATA] = os.environ["LASTSAM_DATA_DIR"]
 # Settings of the person at the keyboard must not decide what is tested, and no test may touch their ~/.lastsam.
 for _name in [name for name in os.environ if name.startswith("LASTSAM_") and name not in _KEPT]:
     del os.environ[_name]
@@ -37,7 +42,7 @@ from lastsam_jobs.settings import Settings  # noqa: E402
 
 
 def _data_dir() -> Path | None:
-    folder = os.environ.get("LASTSAM_DATA_DIR")
+    folder = os.environ.get(_DATA)
     return Path(folder) if folder and (Path(folder) / "cifar10.npz").is_file() else None
 
 
