@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Leaf", "Perturbation", "epsilon", "global_norm", "leaves_of", "scale"]
+__all__ = ["Leaf", "Perturbation", "direction", "epsilon", "global_norm", "leaves_of", "scale"]
 
 _NORM_LAYER = re.compile(r"Norm(\dd)?$")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -156,17 +156,51 @@ def _nonzero(norm: Tensor) -> Tensor:
     return torch.where(norm == 0, torch.ones_like(norm), norm)
 
 
-@torch.no_grad()
-def epsilon(spec: Perturbation, leaves: Sequence[Leaf], gradients: Sequence[Tensor]) -> list[Tensor]:
+def epsilon(
+    spec: Perturbation,
+    leaves: Sequence[Leaf],
+    gradients: Sequence[Tensor],
+    *,
+    weights: Sequence[Tensor] | None = None,
+    rho: float | None = None,
+    differentiable: bool = False,
+) -> list[Tensor]:
     """The perturbation of each leaf, in its shape, for gradients of the leaves' shapes; zeros where all are zero.
 
     Leaves outside `spec.scope` are the caller's to leave out. Gradients are not changed, and no host waits for a
     device. Scaling all gradients by a power of two leaves the result bit-equal, away from under- and overflow.
+
+    weights: where T is taken, if not at the leaves' present values. rho: a radius other than the spec's (a part of it).
+    differentiable: keep the graph from gradients and weights to the result.
     """
     if not leaves:
         return []
+    with torch.set_grad_enabled(differentiable):
+        radius = spec.rho if rho is None else rho
+        return _epsilon(spec, leaves, gradients, weights or [leaf.parameter for leaf in leaves], radius)
+
+
+def direction(spec: Perturbation, leaves: Sequence[Leaf], generator: torch.Generator) -> list[Tensor]:
+    """A random point of the ball's surface, in the leaves' shapes: rho T z / ||z||_p with z ~ N(0, I) (Foret C.5)."""
+    z = [
+        torch.randn(leaf.parameter.shape, generator=generator, dtype=leaf.parameter.dtype, device=generator.device)
+        for leaf in leaves
+    ]
+    z = [value.to(leaf.parameter.device) for value, leaf in zip(z, leaves, strict=True)]
+    factor = spec.rho / _nonzero(global_norm(z, spec.p)) if z else torch.zeros(())
+    with torch.no_grad():
+        for value, leaf in zip(z, leaves, strict=True):
+            value.mul_(factor.to(value))
+            if (t := scale(spec, leaf)) is not None:
+                value.mul_(t)
+    return z
+
+
+def _epsilon(
+    spec: Perturbation, leaves: Sequence[Leaf], gradients: Sequence[Tensor], weights: Sequence[Tensor], rho: float
+) -> list[Tensor]:
     roles = [_role(spec, leaf) for leaf in leaves]
-    batches = _batches([leaf.parameter for leaf in leaves], roles)
+    batches = _batches(weights, roles)
     q = 1.0 if math.isinf(spec.p) else spec.p / (spec.p - 1)
     eps: list[Tensor] = list(gradients)
 
@@ -176,16 +210,16 @@ def epsilon(spec: Perturbation, leaves: Sequence[Leaf], gradients: Sequence[Tens
 
     def scales(batch: list[int]) -> list[Tensor] | None:
         # Computed anew for each use: |w| costs less time than keeping a copy of the model costs memory.
-        return _scales(spec, roles[batch[0]], [leaves[i].parameter for i in batch])
+        return _scales(spec, roles[batch[0]], [weights[i] for i in batch])
 
     for batch in batches:  # u = T g
         if (t := scales(batch)) is not None:
             put(batch, torch._foreach_mul([eps[i] for i in batch], t))
 
     if q == 2:
-        factor = spec.rho / _nonzero(global_norm(eps))
+        factor = rho / _nonzero(global_norm(eps))
     elif q == 1:
-        factor = torch.full((), spec.rho, dtype=torch.float64, device=eps[0].device)
+        factor = torch.full((), rho, dtype=torch.float64, device=eps[0].device)
     else:
         # u / max |u| first: a correctly rounded quotient, so still free of the loss's scale, and high powers of it
         # neither vanish nor overflow before they are summed.
@@ -193,7 +227,7 @@ def epsilon(spec: Perturbation, leaves: Sequence[Leaf], gradients: Sequence[Tens
         for batch in batches:
             own = [eps[i] for i in batch]
             put(batch, torch._foreach_div(own, largest.to(own[0])))
-        factor = spec.rho / _nonzero(global_norm(eps, q)).pow(q - 1)
+        factor = rho / _nonzero(global_norm(eps, q)).pow(q - 1)
 
     for batch in batches:
         own = [eps[i] for i in batch]

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lastsam_core.data import TrainBatches
 from lastsam_core.data.chance import seed_for
 from lastsam_core.errors import Diverged
 from lastsam_core.recipe import Recipe
 from lastsam_core.sam import SharpnessAware, StepStats
 from lastsam_core.schedules import learning_rate
+from lastsam_core.tasks import Batches, Task
 
 __all__ = ["EpochReport", "Phase", "Wish", "make_base_optimizer"]
 
@@ -46,7 +46,10 @@ class Wish(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """One epoch of training; means over its images (losses, accuracy) or its steps (norms, cosine)."""
+    """One epoch of training; means over its units (losses, accuracy) or its steps (norms, cosine).
+
+    A unit is what the task's loss is a mean over: an image, a target token.
+    """
 
     epoch: int
     """Counts from 1."""
@@ -57,39 +60,42 @@ class EpochReport:
     perturbed_loss: float
     """At w + eps; equals `loss` without a perturbation."""
     accuracy: float
-    """On the augmented training images as they went by, a fraction."""
+    """On the augmented training units as they went by, a fraction."""
     grad_norm: float
     eps_norm: float
     cosine: float | None
     """Of the angle between the gradients of the two passes; None where one of them vanished."""
     skipped: int
     """Steps left out because something was not finite."""
-    images: int
+    units: int
     seconds: float
 
     @property
-    def images_per_second(self) -> float:
-        """Training images a second, both passes together."""
-        return self.images / self.seconds if self.seconds > 0 else 0.0
+    def units_per_second(self) -> float:
+        """Training units a second, all passes together."""
+        return self.units / self.seconds if self.seconds > 0 else 0.0
 
 
 class Phase:
     """Trains `model` in place by the recipe; `epoch` and `step` say how far it is.
 
-    model: on its device; batches: of the same device. between_steps: called after each step, before the next one.
+    model: on its device; batches: of the same device, for the task. between_steps: called after each step, before the
+    next one.
     """
 
     def __init__(
         self,
         model: nn.Module,
         recipe: Recipe,
-        batches: TrainBatches,
+        batches: Batches,
+        task: Task,
         *,
         between_steps: Callable[[Phase], Wish] = lambda _: Wish.GO_ON,
     ) -> None:
         self.model = model
         self.recipe = recipe.resolved()
         self.batches = batches
+        self.task = task
         self.epoch = 0
         self.step = 0
         self.wish = Wish.GO_ON
@@ -113,7 +119,6 @@ class Phase:
         if self.recipe.grad_clip is not None:
             base.register_step_pre_hook(self._clip)
         self._between_steps = between_steps
-        self._criterion = nn.CrossEntropyLoss(label_smoothing=self.recipe.label_smoothing)
         self._autocast = AUTOCAST[self.recipe.precision]
         self._meter = _Meter(self.device)
 
@@ -186,7 +191,7 @@ class Phase:
         # By step and not by epoch: a phase of one epoch ends at the schedule's end too (docs/decisions/0004).
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
-        x, y = self.batches.batch(self.epoch, self.step)
+        batch = self.batches.batch(self.epoch, self.step)
         # Dropout and the like: the same numbers at this step in every run, resumed or not.
         torch.manual_seed(seed_for(self.recipe.seed, "noise", self.epoch, self.step))
         first: list[Tensor] = []
@@ -194,12 +199,11 @@ class Phase:
         def closure() -> Tensor:
             self.optimizer.zero_grad()
             with torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None):
-                logits = self.model(x)
-                loss = self._criterion(logits, y)
+                scored = self.task.score(self.model, batch)
             if not first:
-                first.append(logits.detach())
-            loss.backward()
-            return loss
+                first.append(scored.right)
+            scored.loss.backward()
+            return scored.loss
 
         skipped = self.optimizer.skipped
         self.optimizer.step(closure)
@@ -208,13 +212,13 @@ class Phase:
             self._meter.skipped += 1
         else:
             assert self.optimizer.stats is not None
-            self._meter.add(self.optimizer.stats, first[0], y)
+            self._meter.add(self.optimizer.stats, first[0], self.task.units(batch))
         self.step += 1
         if self._meter.skipped > max(3, _SKIPPED_SHARE * self.batches.steps_per_epoch):
             self._diverged()
 
     def _end_epoch(self) -> EpochReport:
-        if not self._meter.images:
+        if not self._meter.units:
             self._diverged()
         report = self._meter.report(epoch=self.epoch + 1, lr=self.optimizer.param_groups[0]["lr"])
         if not math.isfinite(report.loss):
@@ -263,24 +267,22 @@ def make_base_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimiz
 class _Meter:
     """Sums of an epoch, kept on the device in float64 so that no step waits and a resumed epoch adds up alike."""
 
-    _SUMS = ("loss", "perturbed_loss", "correct", "grad_norm", "eps_norm", "cosine", "cosines")
-    _COUNTS = ("steps", "skipped", "images", "seconds")
+    _SUMS = ("loss", "perturbed_loss", "right", "grad_norm", "eps_norm", "cosine", "cosines")
+    _COUNTS = ("steps", "skipped", "units", "seconds")
 
     def __init__(self, device: torch.device) -> None:
         self.steps = 0
         self.skipped = 0
-        self.images = 0
+        self.units = 0
         self.seconds = 0.0
         self._sums = torch.zeros(len(self._SUMS), dtype=torch.float64, device=device)
 
-    def add(self, stats: StepStats, logits: Tensor, y: Tensor) -> None:
-        n = len(y)
-        correct = (logits.argmax(dim=1) == y).sum()
+    def add(self, stats: StepStats, right: Tensor, n: int) -> None:
         known = stats.cosine.isfinite()
         row = (
             stats.loss * n,
             stats.perturbed_loss * n,
-            correct,
+            right,
             stats.grad_norm,
             stats.eps_norm,
             torch.where(known, stats.cosine, 0.0),
@@ -288,24 +290,24 @@ class _Meter:
         )
         self._sums += torch.stack([value.to(torch.float64) for value in row])
         self.steps += 1
-        self.images += n
+        self.units += n
 
     def mean_loss(self) -> float | None:
-        return self._sums[0].item() / self.images if self.images else None
+        return self._sums[0].item() / self.units if self.units else None
 
     def report(self, *, epoch: int, lr: float) -> EpochReport:
         sums = dict(zip(self._SUMS, self._sums.tolist(), strict=True))
         return EpochReport(
             epoch=epoch,
             lr=lr,
-            loss=sums["loss"] / self.images,
-            perturbed_loss=sums["perturbed_loss"] / self.images,
-            accuracy=sums["correct"] / self.images,
+            loss=sums["loss"] / self.units,
+            perturbed_loss=sums["perturbed_loss"] / self.units,
+            accuracy=sums["right"] / self.units,
             grad_norm=sums["grad_norm"] / self.steps,
             eps_norm=sums["eps_norm"] / self.steps,
             cosine=sums["cosine"] / sums["cosines"] if sums["cosines"] else None,
             skipped=self.skipped,
-            images=self.images,
+            units=self.units,
             seconds=self.seconds,
         )
 

@@ -24,6 +24,7 @@ from lastsam_core.measure import Instruments
 from lastsam_core.phase import EpochReport, Phase, Wish
 from lastsam_core.recipe import Recipe
 from lastsam_core.snapshot import load_snapshot, save_snapshot
+from lastsam_core.tasks import Classification
 
 __all__ = ["Interrupted", "Refinement", "Report"]
 
@@ -135,8 +136,16 @@ class Refinement:
         )
 
     def _phase(self, state: dict[str, Any] | None) -> Phase:
-        batches = train_batches(self._dataset, self._split, self._recipe, self._normalization.channels, self._device)
-        phase = Phase(self._model, self._recipe, batches, between_steps=self._between_steps)
+        self._batches = train_batches(
+            self._dataset, self._split, self._recipe, self._normalization.channels, self._device
+        )
+        phase = Phase(
+            self._model,
+            self._recipe,
+            self._batches,
+            Classification(label_smoothing=self._recipe.label_smoothing),
+            between_steps=self._between_steps,
+        )
         if state is not None:
             phase.load_state_dict(state["phase"])
         if self._finish_now:
@@ -179,7 +188,7 @@ class Refinement:
                 "total_epochs": self._recipe.epochs,
                 "step": phase.step,
                 "steps_per_epoch": per_epoch,
-                "images_per_second": rate and rate * phase.batches.images_per_epoch / per_epoch,
+                "images_per_second": rate and rate * self._batches.images_per_epoch / per_epoch,
                 "eta_seconds": rate and (phase.total_steps - phase.steps_done) / rate,
                 "seconds_per_epoch": rate and per_epoch / rate,
                 "loss": phase.mean_loss,
@@ -199,7 +208,7 @@ class Refinement:
                     "model": copied(self._model.state_dict()),
                 }
         row = asdict(epoch) | {
-            "images_per_second": epoch.images_per_second,
+            "images_per_second": epoch.units_per_second,
             "selection": select and select.as_json(),
             "test": test and test.as_json(),
         }
@@ -262,7 +271,7 @@ class Refinement:
         return {
             "name": self._dataset.name,
             "fingerprint": self._dataset.fingerprint,
-            "train_images": len(phase.batches.labels),
+            "train_images": len(self._batches.labels),
             "selection": {
                 "kind": chosen.kind,
                 "n": 0 if chosen.select_index is None else len(chosen.select_index),

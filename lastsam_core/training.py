@@ -24,6 +24,7 @@ from lastsam_core.models import create_model
 from lastsam_core.phase import Phase, Wish
 from lastsam_core.recipe import Recipe
 from lastsam_core.refinement import Report
+from lastsam_core.tasks import Classification
 
 __all__ = ["train"]
 
@@ -91,10 +92,12 @@ def train(
         late = max_seconds is not None and now - began > max_seconds
         return Wish.FINISH if late else Wish.GO_ON
 
-    phase = Phase(model, recipe, train_batches(dataset, parts, recipe, channels, place), between_steps=between_steps)
+    batches = train_batches(dataset, parts, recipe, channels, place)
+    task = Classification(label_smoothing=recipe.label_smoothing)
+    phase = Phase(model, recipe, batches, task, between_steps=between_steps)
     report({"type": "stage", "stage": "training"})
     for epoch in phase.run():
-        report({"type": "epoch", **asdict(epoch), "images_per_second": epoch.images_per_second})
+        report({"type": "epoch", **asdict(epoch), "images_per_second": epoch.units_per_second})
     test = evaluate(model, report_batches(dataset, parts, channels, place)).as_json()
     result: dict[str, Any] = {
         "type": "result",

@@ -12,6 +12,7 @@ import torch
 from lastsam_core.errors import Diverged
 from lastsam_core.phase import EpochReport, Phase, Wish
 from lastsam_core.recipe import Recipe
+from lastsam_core.tasks import Classification
 from tests.factories import digest_of, small_net, tiny_batches
 
 
@@ -20,8 +21,12 @@ def recipe_of(method: str = "asam", **fields: Any) -> Recipe:
     return Recipe.model_validate(base | fields).resolved()
 
 
+def task_of(recipe: Recipe) -> Classification:
+    return Classification(label_smoothing=recipe.label_smoothing)
+
+
 def phase_of(recipe: Recipe, *, dropout: float = 0.0, **options: Any) -> Phase:
-    return Phase(small_net(dropout=dropout), recipe, tiny_batches(recipe), **options)
+    return Phase(small_net(dropout=dropout), recipe, tiny_batches(recipe), task_of(recipe), **options)
 
 
 def final_digest(recipe: Recipe, *, dropout: float = 0.0) -> str:
@@ -43,7 +48,7 @@ def test_reports_an_epoch_each_with_means_over_its_images() -> None:
     phase = phase_of(recipe)
     reports = list(phase.run())
     assert [report.epoch for report in reports] == [1, 2, 3]
-    assert all(report.images == 96 and report.skipped == 0 for report in reports)
+    assert all(report.units == 96 and report.skipped == 0 for report in reports)
     assert all(report.perturbed_loss > report.loss > 0 for report in reports)
     assert reports[-1].loss < reports[0].loss
     assert phase.optimizer.passes == 2 * 3 * 3
@@ -90,7 +95,7 @@ def test_resume_after_every_step_ends_with_the_same_bits(method: str) -> None:
         assert first.steps_done == stop_after
         state = through_a_file(first.state_dict())
         torch.rand(stop_after)  # another process has other random numbers behind it
-        second = Phase(small_net(dropout=0.3, seed=9), recipe, tiny_batches(recipe))
+        second = Phase(small_net(dropout=0.3, seed=9), recipe, tiny_batches(recipe), task_of(recipe))
         second.load_state_dict(state)
         rows += second.run()
         assert digest_of(second.model.state_dict()) == whole
@@ -125,7 +130,7 @@ def test_finish_ends_with_a_report_of_the_part_that_was_done() -> None:
     (report,) = phase.run()
     assert isinstance(report, EpochReport)
     assert report.epoch == 1
-    assert report.images == 64
+    assert report.units == 64
     assert phase.steps_done == 2
 
 
