@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Leaf", "Perturbation", "direction", "epsilon", "global_norm", "leaves_of", "scale"]
+__all__ = ["Leaf", "Perturbation", "epsilon", "global_norm", "leaves_of", "random_epsilon", "scale"]
 
 _NORM_LAYER = re.compile(r"Norm(\dd)?$")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -50,6 +50,11 @@ class Perturbation:
     """paper: T = |w| + eta where the name has "weight", 1 elsewhere; davda54: T = |w| everywhere, no eta."""
     scope: Literal["all", "norm"] = "all"
     """norm: only normalisation layers are perturbed, and the norm is over them (SAM-ON, Mueller 2023)."""
+    ascent_steps: int = 1
+    """Gradient-ascent steps of rho / ascent_steps each, >= 1 (Foret C.6). They sum up to a point of the ball, by the
+    triangle inequality, so that nothing is left to project; T stays that of the unperturbed weights."""
+    direction: Literal["gradient", "random"] = "gradient"
+    """random: a random point of the ball's surface instead of the gradient's: the ablation of Foret C.5."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.rho < math.inf:
@@ -63,10 +68,13 @@ class Perturbation:
             "normalize": ("element", "filter"),
             "dialect": ("paper", "davda54"),
             "scope": ("all", "norm"),
+            "direction": ("gradient", "random"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.ascent_steps < 1 or (self.direction == "random" and self.ascent_steps > 1):
+            raise ValueError(f"ascent_steps must be at least 1, and 1 in a random direction, got {self.ascent_steps}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,7 +188,8 @@ def epsilon(
         return _epsilon(spec, leaves, gradients, weights or [leaf.parameter for leaf in leaves], radius)
 
 
-def direction(spec: Perturbation, leaves: Sequence[Leaf], generator: torch.Generator) -> list[Tensor]:
+@torch.no_grad()
+def random_epsilon(spec: Perturbation, leaves: Sequence[Leaf], generator: torch.Generator) -> list[Tensor]:
     """A random point of the ball's surface, in the leaves' shapes: rho T z / ||z||_p with z ~ N(0, I) (Foret C.5)."""
     z = [
         torch.randn(leaf.parameter.shape, generator=generator, dtype=leaf.parameter.dtype, device=generator.device)
@@ -188,11 +197,10 @@ def direction(spec: Perturbation, leaves: Sequence[Leaf], generator: torch.Gener
     ]
     z = [value.to(leaf.parameter.device) for value, leaf in zip(z, leaves, strict=True)]
     factor = spec.rho / _nonzero(global_norm(z, spec.p)) if z else torch.zeros(())
-    with torch.no_grad():
-        for value, leaf in zip(z, leaves, strict=True):
-            value.mul_(factor.to(value))
-            if (t := scale(spec, leaf)) is not None:
-                value.mul_(t)
+    for value, leaf in zip(z, leaves, strict=True):
+        value.mul_(factor.to(value))
+        if (t := scale(spec, leaf)) is not None:
+            value.mul_(t)
     return z
 
 

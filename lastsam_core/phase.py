@@ -30,7 +30,10 @@ __all__ = ["EpochReport", "Phase", "Wish", "make_base_optimizer"]
 # A phase whose steps are skipped this often has no finite gradients to follow.
 _SKIPPED_SHARE = 0.1
 
-AUTOCAST = {"fp32": None, "tf32": None, "bf16": torch.bfloat16}
+AUTOCAST = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# A scaler starts at 2^16: a scale below one means that gradients overflow without its help.
+_SMALLEST_SCALE = 1.0
 
 
 class Wish(Enum):
@@ -114,7 +117,15 @@ class Phase:
             normalize_bias=method.normalize_bias,
             dialect=method.dialect,
             scope=method.scope,
+            ascent_steps=method.ascent_steps,
+            direction=method.direction,
+            orthogonal=method.orthogonal,
+            penalty=method.penalty,
+            second_order=method.second_order,
+            m_sharpness=method.m is not None,
             second_pass=self.recipe.batch_norm.second_pass,
+            scaler=torch.amp.GradScaler(self.device.type) if self.recipe.precision == "fp16" else None,
+            seed=self.recipe.seed,
         )
         if self.recipe.grad_clip is not None:
             base.register_step_pre_hook(self._clip)
@@ -194,28 +205,41 @@ class Phase:
         batch = self.batches.batch(self.epoch, self.step)
         # Dropout and the like: the same numbers at this step in every run, resumed or not.
         torch.manual_seed(seed_for(self.recipe.seed, "noise", self.epoch, self.step))
-        first: list[Tensor] = []
+        size = self.recipe.method.m or self.recipe.micro_batch
+        parts = [batch] if size is None else self.task.parts(batch, size)
+        units = [self.task.units(part) for part in parts]
+        right: list[Tensor] = []
 
-        def closure() -> Tensor:
-            self.optimizer.zero_grad()
-            with torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None):
-                scored = self.task.score(self.model, batch)
-            if not first:
-                first.append(scored.right)
-            scored.loss.backward()
-            return scored.loss
+        def closure_of(part: Any, index: int) -> Callable[[], Tensor]:
+            def closure() -> Tensor:
+                self.optimizer.zero_grad()
+                with torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None):
+                    scored = self.task.score(self.model, part)
+                if len(right) == index:
+                    right.append(scored.right)
+                self.optimizer.backward(scored.loss)
+                return scored.loss
+
+            return closure
 
         skipped = self.optimizer.skipped
-        self.optimizer.step(closure)
+        closures = [closure_of(part, index) for index, part in enumerate(parts)]
+        self.optimizer.step(closures, [n / sum(units) for n in units])
         self.optimizer.zero_grad()
         if self.optimizer.skipped > skipped:
             self._meter.skipped += 1
         else:
             assert self.optimizer.stats is not None
-            self._meter.add(self.optimizer.stats, first[0], self.task.units(batch))
+            self._meter.add(self.optimizer.stats, torch.stack(right).sum(), sum(units))
         self.step += 1
-        if self._meter.skipped > max(3, _SKIPPED_SHARE * self.batches.steps_per_epoch):
+        if self._too_many_skipped():
             self._diverged()
+
+    def _too_many_skipped(self) -> bool:
+        scaler = self.optimizer.scaler
+        if scaler is not None:  # skipping is how it finds the scale
+            return self._meter.skipped > 0 and scaler.get_scale() < _SMALLEST_SCALE
+        return self._meter.skipped > max(3, _SKIPPED_SHARE * self.batches.steps_per_epoch)
 
     def _end_epoch(self) -> EpochReport:
         if not self._meter.units:

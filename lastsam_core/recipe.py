@@ -117,21 +117,45 @@ class Method(Part):
     scope: Literal["all", "norm"] = Field(
         default="all", description="norm: only normalisation layers move (Mueller 2023)."
     )
-    m: Annotated[None, _only(None)] = Field(default=None, description="m-sharpness; null: the whole batch (Foret 4.1).")
-    ascent_steps: Annotated[Literal[1], _only(1)] = Field(
-        default=1, description="Ascent steps inside the ball (Foret C.6)."
+    m: int | None = Field(
+        default=None,
+        ge=1,
+        description="m-sharpness: each m images of a batch have a perturbation of their own; null: the whole batch "
+        "(Foret 4.1).",
     )
-    direction: Annotated[Literal["gradient"], _only("gradient")] = Field(
-        default="gradient", description="Ascent direction."
+    ascent_steps: int = Field(
+        default=1, ge=1, le=100, description="Ascent steps of rho / ascent_steps each, one pass each (Foret C.6)."
     )
-    orthogonal: Annotated[Literal[False], _only(False)] = Field(default=False, description="LastSAM eq. 3.")
-    second_order: Annotated[Literal[False], _only(False)] = Field(default=False, description="Foret C.4.")
-    penalty: Annotated[None, _only(None)] = Field(default=None, description="LastSAM eq. 2; null: plain SAM.")
+    direction: Literal["gradient", "random"] = Field(
+        default="gradient", description="random: a random point of the ball's surface, the ablation of Foret C.5."
+    )
+    orthogonal: bool = Field(
+        default=False, description="Descend along g_s without its component along g (LastSAM eq. 3)."
+    )
+    second_order: bool = Field(
+        default=False, description="Differentiate through the perturbation too, the ablation of Foret C.4; fp32 only."
+    )
+    penalty: float | None = Field(
+        default=None, gt=0, le=1e4, description="lambda: minimise L(w) + lambda L(w + eps) (LastSAM eq. 2); null: SAM."
+    )
 
     @model_validator(mode="after")
     def _p_above_one(self) -> Method:
         if self.p != "inf" and not float(self.p) > 1:
             raise ValueError(f'p must be greater than 1 or "inf", got {self.p}')
+        return self
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Method:
+        plain = self.name == "sgd" or self.rho == 0
+        if self.orthogonal and (plain or self.penalty is not None):
+            raise ValueError("orthogonal needs a perturbation (sam or asam with rho > 0), and no penalty")
+        if self.penalty is not None and self.name == "sgd":
+            raise ValueError("penalty needs sam or asam")
+        if self.ascent_steps > 1 and (self.direction == "random" or self.second_order):
+            raise ValueError("several ascent_steps follow the gradient, to first order")
+        if self.second_order and self.direction == "random":
+            raise ValueError("a random direction has no second order")
         return self
 
 
@@ -171,12 +195,26 @@ class Schedule(Part):
         lt=1,
         description="Fraction of the schedule already behind; 2/3 is the paper's 100 of 150 epochs.",
     )
+    leave_at: float = Field(
+        default=1.0, gt=0, le=1, description="Fraction of the schedule at which the last epoch ends; 1: all of it."
+    )
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         default=(0.5, 0.75),
         max_length=32,
         description="multistep: fractions of the schedule at which lr is multiplied.",
     )
     gamma: float = Field(default=0.1, gt=0, le=1, description="multistep: the factor at each milestone.")
+
+    @property
+    def entered(self) -> float:
+        """Where in the schedule the first step is, a fraction of it."""
+        return self.enter_at if self.entry == "continue" else 0.0
+
+    @model_validator(mode="after")
+    def _leaves_after_it_enters(self) -> Schedule:
+        if self.leave_at <= self.entered:
+            raise ValueError(f"leave_at must be greater than where the schedule is entered ({self.entered:g})")
+        return self
 
 
 class BatchNorm(Part):
@@ -228,8 +266,11 @@ class Recipe(Part):
     epochs: int = Field(default=50, ge=1, le=10_000, description="Epochs of the phase (LastSAM: 50).")
     batch_size: int = Field(default=128, ge=1, le=65_536, description="Images a step.")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Of the training loss only.")
-    precision: Literal["fp32", "tf32", "bf16"] = Field(
-        default="fp32", description="Arithmetic of forward and backward; weights stay fp32."
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="Images a forward pass; gradients of the batch are added up. null: the batch."
+    )
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
+        default="fp32", description="Arithmetic of forward and backward; weights stay fp32. fp16 scales its losses."
     )
     seed: int = Field(
         default=0, ge=0, le=2**63 - 1, description="Data order, augmentation and noise are functions of it."
@@ -252,6 +293,20 @@ class Recipe(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _parts_fit_the_batch(self) -> Recipe:
+        m, micro = self.method.m, self.micro_batch
+        for name, size in (("method.m", m), ("micro_batch", micro)):
+            if size is not None and size > self.batch_size:
+                raise ValueError(f"{name} must be at most batch_size ({self.batch_size}), got {size}")
+        if m is not None and micro is not None and micro < m:
+            raise ValueError(
+                f"micro_batch ({micro}) must be at least method.m ({m}): a perturbation needs its m images"
+            )
+        if self.method.second_order and (self.precision == "fp16" or (micro is not None and m is None)):
+            raise ValueError("method.second_order works without micro_batch (method.m is fine) and not in fp16")
+        return self
+
     @property
     def chooses(self) -> bool:
         """Whether anything is chosen by an accuracy, so that some images must choose and others report."""
@@ -259,8 +314,8 @@ class Recipe(Part):
 
     @property
     def passes_per_step(self) -> int:
-        """Gradient passes a step: one for plain descent, two for a sharpness-aware one."""
-        return 1 if self.method.name == "sgd" or self.method.rho == 0 else 2
+        """Gradient passes a step: one for plain descent, one more for each ascent step of a sharpness-aware one."""
+        return 1 if self.method.name == "sgd" or self.method.rho == 0 else 1 + self.method.ascent_steps
 
     @property
     def p(self) -> float:

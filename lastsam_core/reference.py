@@ -8,12 +8,22 @@ Each formula stands here as the papers print it, not in the one form that pertur
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["Weights", "asam_epsilon", "descend", "sam_epsilon", "sharpness_aware_step", "t_of"]
+__all__ = [
+    "Weights",
+    "asam_epsilon",
+    "descend",
+    "m_sharpness_gradient",
+    "orthogonal_part",
+    "sam_epsilon",
+    "several_steps_epsilon",
+    "sharpness_aware_step",
+    "t_of",
+]
 
 Weights = dict[str, Tensor]
 
@@ -88,3 +98,36 @@ def sharpness_aware_step(
     eps = epsilon(w, gradient(w))
     g_s = gradient({name: w[name].clone() + eps[name] for name in w})
     return descend(w, g_s, velocity, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+
+def several_steps_epsilon(
+    w: Weights, gradient: Callable[[Weights], Weights], epsilon: Callable[[Weights, Weights], Weights], steps: int
+) -> Weights:
+    """Foret C.6: projected gradient ascent; `epsilon(w, g)` has the radius rho / steps, and sees the unperturbed w.
+
+    Each step adds a vector of norm rho / steps, so the sum never leaves the ball and the projection does nothing.
+    """
+    eps = {name: torch.zeros_like(w[name]) for name in w}
+    for _ in range(steps):
+        step = epsilon(w, gradient({name: w[name] + eps[name] for name in w}))
+        eps = {name: eps[name] + step[name] for name in w}
+    return eps
+
+
+def m_sharpness_gradient(
+    w: Weights, gradients: Sequence[Callable[[Weights], Weights]], epsilon: Callable[[Weights, Weights], Weights]
+) -> Weights:
+    """Foret 4.1: the mean over the chunks j of grad L_Bj(w + eps(Bj)), `gradients[j]` the gradient on chunk j."""
+    total = {name: torch.zeros_like(w[name]) for name in w}
+    for gradient in gradients:
+        eps = epsilon(w, gradient(w))
+        g_s = gradient({name: w[name] + eps[name] for name in w})
+        total = {name: total[name] + g_s[name] / len(gradients) for name in w}
+    return total
+
+
+def orthogonal_part(g_s: Weights, g: Weights) -> Weights:
+    """LastSAM eq. 3: g_s - (<g_s, g> / ||g||^2) g; g_s where g = 0."""
+    inner = sum(float((g_s[name] * g[name]).sum()) for name in g)
+    square = sum(float((g[name] ** 2).sum()) for name in g)
+    return {name: g_s[name] - (inner / square if square else 0.0) * g[name] for name in g}

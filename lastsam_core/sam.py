@@ -1,36 +1,40 @@
 """SharpnessAware: any torch optimizer, fed with the gradient at the worst nearby weights instead of the gradient here.
 
 One step is Foret et al. 2021, alg. 1 (SAM) or Kwon et al. 2021, alg. 1 (ASAM): gradient g at w; eps from g
-(perturbation.py); gradient g_s at w + eps; back to w; the base optimizer steps at w with g_s. So weight decay is taken
-at the unperturbed weights and momentum sees g_s only. reference.py says the same in slow, plain loops.
+(perturbation.py); gradient g_s at w + eps (search.py); back to w; the base optimizer steps at w with g_s. So weight
+decay is taken at the unperturbed weights and momentum sees g_s only. reference.py says the same in slow, plain loops.
 """
-
-# pyright: reportPrivateImportUsage=false
-# torch._foreach_* (multi-tensor kernels) have no public names; torch.optim is built on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from lastsam_core.perturbation import Leaf, Perturbation, epsilon, global_norm, leaves_of
-from lastsam_core.second_pass import RandomState, Statistics, frozen_statistics, replay
+from lastsam_core.gradients import norm
+from lastsam_core.loss_scale import LossScale
+from lastsam_core.perturbation import Leaf, Perturbation, leaves_of
+from lastsam_core.search import Closure, Objective, Search
+from lastsam_core.second_pass import RandomState, Statistics
 
 __all__ = ["SharpnessAware", "StepStats"]
 
-Closure = Callable[[], Any]
 _STATE_KEY = "sharpness_aware"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepStats:
-    """What the last step saw; 0-dim tensors on the device, so that reading none of them waits for it."""
+    """What the last step saw; 0-dim tensors on the device, so that reading none of them waits for it.
+
+    With several parts or ranks: means over them.
+    """
 
     loss: Tensor
     """L_B(w), the unperturbed loss."""
@@ -52,17 +56,26 @@ class SharpnessAware(Optimizer):
     until it succeeds: call zero_grad() after a step to save that memory. What must happen to g_s before the base uses
     it (clipping) belongs in `base.register_step_pre_hook`; learning-rate schedulers take this optimizer or the base.
 
+    step([closure, ...]) takes the batch in parts: gradient accumulation, with the gradients of the whole batch in both
+    passes, or m-sharpness. A DistributedDataParallel model averages gradients over its ranks, losses and norms too.
+
     Args:
         base: any torch optimizer instance whose parameters are the model's; not LBFGS, which runs its own closures.
         model: where names, normalisation layers and filters are read off; DDP or compiled wrappers are fine.
         method: "asam", "sam", or "sgd" (no perturbation). "sgd" or rho = 0 take one pass and do what the base does.
-        rho, eta, p, normalize, normalize_bias, dialect, scope: see `perturbation.Perturbation`.
-        second_pass: "frozen": the perturbed pass leaves running statistics alone; "update": it may change them.
+        rho, eta, p, normalize, normalize_bias, dialect, scope, ascent_steps, direction: `perturbation.Perturbation`.
+        orthogonal, penalty, second_order, m_sharpness, ranks: see `search.Objective`. second_order: the closure calls
+            `optimizer.backward(loss)` instead of `loss.backward()`.
+        second_pass: "frozen": the perturbed passes leave running statistics alone; "update": they may change them.
+        scaler: the GradScaler of fp16 training. Closures call `optimizer.backward(loss)`, or scale the loss themselves;
+            unscaling and `scaler.update()` happen in here, once a step.
         guard: skip a step (counted in `skipped`) whose losses or gradient norms are not finite; weights, running
             statistics and the base's state are then bit-identical to before. Costs one wait for the device a step.
+        seed: of random directions; they are a function of it, the step's number, the part and the rank.
 
     Raises:
-        ValueError: a setting out of range, a parameter that is not the model's, scope "norm" without such layers.
+        ValueError: a setting out of range, settings that exclude each other, a parameter that is not the model's,
+            scope "norm" without such layers.
         TypeError: a base that is no torch optimizer, or LBFGS.
     """
 
@@ -79,8 +92,17 @@ class SharpnessAware(Optimizer):
         normalize_bias: bool = False,
         dialect: Literal["paper", "davda54"] = "paper",
         scope: Literal["all", "norm"] = "all",
+        ascent_steps: int = 1,
+        direction: Literal["gradient", "random"] = "gradient",
+        orthogonal: bool = False,
+        penalty: float | None = None,
+        second_order: bool = False,
+        m_sharpness: bool = False,
+        ranks: Literal["shared", "own"] = "shared",
         second_pass: Literal["frozen", "update"] = "frozen",
+        scaler: GradScaler | None = None,
         guard: bool = True,
+        seed: int = 0,
     ) -> None:
         if not isinstance(base, Optimizer) or isinstance(base, torch.optim.LBFGS | SharpnessAware):
             raise TypeError(f"base must be a torch optimizer that takes plain steps, got {type(base).__name__}")
@@ -100,15 +122,33 @@ class SharpnessAware(Optimizer):
             normalize_bias=normalize_bias,
             dialect=dialect,
             scope=scope,
+            ascent_steps=ascent_steps,
+            direction=direction,
+        )
+        self.objective = Objective(
+            orthogonal=orthogonal, penalty=penalty, second_order=second_order, m_sharpness=m_sharpness, ranks=ranks
         )
         self.second_pass = second_pass
+        self.scaler = scaler
         self.guard = guard
+        self.seed = seed
         self.passes = 0
+        self.steps = 0
         self.skipped = 0
         self.stats: StepStats | None = None
-        self._saved: dict[int, Tensor] = {}
         self._leaves: list[Leaf] = []
+        self._refuse_contradictions()
         self._find_leaves()
+        self._scale = LossScale(scaler)
+        self._search = Search(
+            model,
+            self.perturbation,
+            self.objective,
+            self._scale,
+            second_pass=second_pass,
+            is_sound=self._sound,
+            seed=seed,
+        )
         # Optimizer.__init__ would give us groups and state of our own; this sets up its hooks and nothing else.
         Optimizer.__setstate__(self, {})
         for hooks in ("state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post"):
@@ -129,102 +169,86 @@ class SharpnessAware(Optimizer):
 
     @property
     def passes_per_step(self) -> int:
-        """Gradient passes a step: 1 without a perturbation, else 2."""
-        return 1 if self.perturbation.rho == 0 else 2
+        """Gradient passes a step: 1 without a perturbation, else 1 and one for each ascent step."""
+        return self._search.passes
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Give the base one more group, of parameters of the model."""
         self.base.add_param_group(param_group)
         self._find_leaves()
 
-    def step(self, closure: Closure | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(self, loss: Tensor) -> None:
+        """What a closure may call instead of `loss.backward()`; it must where there is a scaler or a second order."""
+        self._search.backward(loss, self._leaves)
+
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, closure: Closure | Sequence[Closure] | None = None, shares: Sequence[float] | None = None
+    ) -> Tensor:
         """One descent step; returns the unperturbed loss, detached.
 
-        An error in either pass leaves weights, gradients, running statistics and random numbers as they were.
+        closure: one, or one for each part of the batch. shares: what part of the batch each of them is; equal parts if
+        not given. An error in any pass leaves weights, gradients, running statistics and random numbers as they were.
         """
-        if closure is None:
+        closures = [closure] if callable(closure) else list(closure or [])
+        if not closures:
             raise TypeError("SharpnessAware.step needs a closure that does zero_grad, forward and backward")
+        shares = [1 / len(closures)] * len(closures) if shares is None else list(shares)
+        if len(shares) != len(closures) or abs(sum(shares) - 1) > 1e-6 or not all(share > 0 for share in shares):
+            raise ValueError(f"shares must be greater than 0, one a closure, and sum to 1, got {shares}")
+        if self.objective.second_order and len(closures) > 1 and not self.objective.m_sharpness:
+            raise ValueError("a second-order step takes the batch as a whole, or with m_sharpness")
         if len(self._leaves) != sum(len(group["params"]) for group in self.param_groups):
             self._find_leaves()
         with torch.no_grad():
-            return self._step(closure)
+            return self._step(closures, shares)
 
-    def _step(self, closure: Closure) -> Tensor:
+    def _step(self, closures: Sequence[Closure], shares: Sequence[float]) -> Tensor:
         parameters = [leaf.parameter for leaf in self._leaves]
         statistics, start = Statistics(self.model), RandomState.now()
         with _undone_on_error(parameters, statistics, start):
-            loss = self._pass(closure)
-            gradients = [p.grad for p in parameters]
-            grad_norm = _norm(gradients)
-            # On the CPU looking is free, and sooner is better: some losses raise an error at non-finite weights.
-            if self.passes_per_step == 1 or (loss.device.type == "cpu" and not self._healthy(loss, grad_norm)):
-                perturbed_loss, eps_norm, cosine = loss, torch.zeros_like(grad_norm), torch.ones_like(grad_norm)
-                descent_norm = grad_norm
-            else:
-                with self._perturbed(gradients) as eps_norm:
-                    for p in parameters:
-                        p.grad = None
-                    frozen = frozen_statistics(self.model) if self.second_pass == "frozen" else nullcontext()
-                    with replay(start), frozen:
-                        perturbed_loss = self._pass(closure)
-                descent = [p.grad for p in parameters]
-                descent_norm = _norm(descent)
-                cosine = _inner(gradients, descent) / (grad_norm * descent_norm)
+            found = self._search(closures, shares, self._leaves, self.steps)
+        seen = [found.loss, found.perturbed_loss, norm(found.gradient), found.eps_norm, found.cosine]
+        if self._search.ranks.count > 1:
+            seen = list(self._search.ranks.mean(torch.stack([value.double().to(found.loss.device) for value in seen])))
+        loss, perturbed_loss, grad_norm, eps_norm, cosine = seen
         self.stats = StepStats(
             loss=loss, perturbed_loss=perturbed_loss, grad_norm=grad_norm, eps_norm=eps_norm, cosine=cosine
         )
-        if self._healthy(loss, perturbed_loss, grad_norm, descent_norm):
+        self.steps += 1
+        self.passes += found.passes
+        for p, g in zip(parameters, found.descent, strict=True):
+            p.grad = g
+        healthy = not self.guard or self._finite(loss, perturbed_loss, grad_norm, norm(found.descent))
+        if healthy:
             self.base.step()
         else:
             statistics.restore()
             self.skipped += 1
+        self._scale.update(healthy, loss.device)
         return loss
 
-    def _pass(self, closure: Closure) -> Tensor:
-        # Inside an autocast region the casts of the weights are cached; the other pass must not see them.
-        torch.clear_autocast_cache()
-        with torch.enable_grad():
-            loss = torch.as_tensor(closure()).detach()
-        torch.clear_autocast_cache()
-        self.passes += 1
-        return loss
+    def _sound(self, loss: Tensor, grad_norm: Tensor) -> bool:
+        return not self.guard or self._finite(loss, grad_norm)
 
-    @contextmanager
-    def _perturbed(self, gradients: Sequence[Tensor | None]) -> Iterator[Tensor]:
-        """Weights at w + eps inside, at w bit for bit outside; yields ||eps||."""
-        moved = [
-            (i, leaf, g)
-            for i, (leaf, g) in enumerate(zip(self._leaves, gradients, strict=True))
-            if g is not None and (leaf.in_norm or self.perturbation.scope == "all")
-        ]
-        eps = epsilon(self.perturbation, [leaf for _, leaf, _ in moved], [g for _, _, g in moved])
-        weights = [leaf.parameter for _, leaf, _ in moved]
-        saved = [self._buffer(i, leaf.parameter) for i, leaf, _ in moved]
-        eps_norm = _norm(eps)
-        if weights:
-            # A copy, since (w + eps) - eps is not w in floating point.
-            torch._foreach_copy_(saved, weights)
-        try:
-            if weights:
-                torch._foreach_add_(weights, eps)
-            del eps
-            yield eps_norm
-        finally:
-            if weights:
-                torch._foreach_copy_(weights, saved)
-
-    def _buffer(self, i: int, like: Tensor) -> Tensor:
-        kept = self._saved.get(i)
-        if kept is None or kept.shape != like.shape or kept.dtype != like.dtype or kept.device != like.device:
-            self._saved[i] = kept = torch.empty_like(like, requires_grad=False)
-        return kept
-
-    def _healthy(self, *values: Tensor) -> bool:
+    def _finite(self, *values: Tensor) -> bool:
         # The only place where the host waits for the device. A fused base could take the answer as `found_inf`
         # and skip by itself, as it does for torch's GradScaler.
-        if not self.guard:
-            return True
-        return bool(torch.stack([value.to(values[0].device, torch.float64) for value in values]).isfinite().all())
+        together = torch.stack([value.to(values[0].device, torch.float64) for value in values])
+        return bool(self._search.ranks.mean(together).isfinite().all())
+
+    def _refuse_contradictions(self) -> None:
+        rho, objective = self.perturbation.rho, self.objective
+        if objective.orthogonal and rho == 0:
+            raise ValueError(
+                "orthogonal needs rho > 0: without a perturbation g_s is g, and nothing is orthogonal to g"
+            )
+        if self.scaler is not None and not self.guard:
+            raise ValueError("a scaler needs guard=True: it has to know of steps that overflow")
+        if objective.second_order:
+            if self.perturbation.direction == "random" or self.perturbation.ascent_steps > 1:
+                raise ValueError("second_order needs direction gradient and one ascent step")
+            if self.scaler is not None or isinstance(self.model, DistributedDataParallel):
+                raise ValueError("second_order works on one device and without a scaler")
 
     def _find_leaves(self) -> None:
         parameters = [p for group in self.param_groups for p in group["params"]]
@@ -235,14 +259,19 @@ class SharpnessAware(Optimizer):
             raise ValueError('scope "norm" needs normalisation layers among the optimized parameters; there are none')
 
     def _settings(self) -> dict[str, Any]:
-        return asdict(self.perturbation) | {"method": self.method, "second_pass": self.second_pass}
+        own = {"method": self.method, "second_pass": self.second_pass, "seed": self.seed}
+        return asdict(self.perturbation) | asdict(self.objective) | own
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's state_dict with one more key: the settings, `passes` and `skipped`. References, not copies.
+        """The base's state_dict with one more key: the settings, the counts, the scaler. References, not copies.
 
-        Nothing of this optimizer depends on where the random numbers stand; whoever resumes puts those back.
+        Random numbers are not in it: random directions are a function of (seed, steps), and the stream that dropout
+        draws from belongs to whoever owns the process.
         """
-        own = {"settings": self._settings(), "passes": self.passes, "skipped": self.skipped}
+        own: dict[str, Any] = {"settings": self._settings()}
+        own |= {name: getattr(self, name) for name in ("passes", "steps", "skipped")}
+        if self.scaler is not None:
+            own["scaler"] = self.scaler.state_dict()
         return {**self.base.state_dict(), _STATE_KEY: own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -262,8 +291,13 @@ class SharpnessAware(Optimizer):
         if differing:
             said = ", ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in differing.items())
             raise ValueError(f"the state was saved with other settings: {said}")
+        if (self.scaler is None) != ("scaler" not in own):
+            raise ValueError("the state was saved with a scaler and is loaded without one, or the other way round")
         self.base.load_state_dict({key: value for key, value in state_dict.items() if key != _STATE_KEY})
-        self.passes, self.skipped = own["passes"], own["skipped"]
+        if self.scaler is not None:
+            self.scaler.load_state_dict(own["scaler"])
+        for name in ("passes", "steps", "skipped"):
+            setattr(self, name, own[name])
         self._find_leaves()
 
 
@@ -280,16 +314,3 @@ def _undone_on_error(parameters: Sequence[Tensor], statistics: Statistics, start
         statistics.restore()
         start.restore()
         raise
-
-
-def _norm(tensors: Sequence[Tensor | None]) -> Tensor:
-    present = [tensor for tensor in tensors if tensor is not None]
-    return global_norm(present) if present else torch.zeros(())
-
-
-def _inner(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> Tensor:
-    pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
-    if not pairs:
-        return torch.zeros(())
-    products = [torch.dot(a.reshape(-1), b.reshape(-1)) for a, b in pairs]
-    return torch.stack([product.to(products[0].device) for product in products]).sum()

@@ -22,14 +22,14 @@ TOLERANCE = 1e-9
 def learning_rate(schedule: Schedule, base_lr: float, step: float, total_steps: float) -> float:
     """The learning rate of epoch `step` (0-based) of `total_steps`; `base_lr` is the peak of the whole schedule.
 
-    With s = enter_at + (1 - enter_at) step / total_steps (`restart`: enter_at = 0), cosine is base_lr / 2 (1 + cos(pi
-    s)), multistep is base_lr gamma^(milestones <= s), constant is base_lr. ValueError outside 0 <= step <=
+    With s = enter_at + (leave_at - enter_at) step / total_steps (`restart`: enter_at = 0), cosine is base_lr / 2 (1 +
+    cos(pi s)), multistep is base_lr gamma^(milestones <= s), constant is base_lr. ValueError outside 0 <= step <=
     total_steps.
     """
     if not (total_steps > 0 and 0 <= step <= total_steps):
         raise ValueError(f"step must lie in 0..total_steps, got {step} of {total_steps}")
-    entered = schedule.enter_at if schedule.entry == "continue" else 0.0
-    position = entered + (1 - entered) * (step / total_steps)
+    entered = schedule.entered
+    position = entered + (schedule.leave_at - entered) * (step / total_steps)
     if schedule.kind == "cosine":
         return base_lr / 2 * (1 + math.cos(math.pi * position))
     if schedule.kind == "multistep":

@@ -172,3 +172,68 @@ def test_bf16_trains_fp32_weights() -> None:
     phase = phase_of(recipe_of(precision="bf16"))
     list(phase.run())
     assert {p.dtype for p in phase.model.parameters()} == {torch.float32}
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "m": {"method": {"m": 8}},
+    "steps": {"method": {"name": "sam", "ascent_steps": 3}},
+    "random": {"method": {"direction": "random"}},
+    "orthogonal": {"method": {"name": "sam", "rho": 0.05, "orthogonal": True}},
+    "second order": {"method": {"name": "sam", "second_order": True}},
+    "penalty": {"method": {"penalty": 0.5}},
+    "micro batch": {"micro_batch": 8},
+    "fp16": {"precision": "fp16"},
+    "bf16": {"precision": "bf16"},
+    "adam": {"optimizer": {"name": "adam", "lr": 0.01}},
+    "adamw": {"optimizer": {"name": "adamw", "lr": 0.01}},
+    "clipped": {"grad_clip": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_and_resumes_with_the_same_bits(name: str) -> None:
+    fields: dict[str, Any] = {"epochs": 2, "batch_size": 32, "optimizer": {"lr": 0.05}}
+    recipe = Recipe.model_validate(fields | METHODS[name])
+    phase = phase_of(recipe, dropout=0.2)
+    reports = list(phase.run())
+    expected = digest_of(phase.model.state_dict())
+    assert all(math.isfinite(report.loss) and report.skipped <= 1 for report in reports)
+    assert phase.optimizer.passes == recipe.resolved().passes_per_step * phase.total_steps - report_skips(reports)
+
+    asked = iter([Wish.GO_ON, Wish.LEAVE])
+    first = phase_of(recipe, dropout=0.2, between_steps=lambda _: next(asked))
+    list(first.run())
+    kept = io.BytesIO()
+    torch.save(first.state_dict(), kept)
+    kept.seek(0)
+    second = phase_of(recipe, dropout=0.2)
+    second.load_state_dict(torch.load(kept, weights_only=True))
+    assert second.steps_done == 2
+    list(second.run())
+    assert digest_of(second.model.state_dict()) == expected
+
+
+def report_skips(reports: list[EpochReport]) -> int:
+    """On the CPU a step whose first pass is not finite has no second one."""
+    return sum(report.skipped for report in reports)
+
+
+def test_a_micro_batch_changes_memory_and_nothing_else() -> None:
+    whole, cut = phase_of(recipe_of("sam")), phase_of(recipe_of("sam", micro_batch=12))
+    for phase in (whole, cut):
+        phase.model.eval()
+        phase._train_mode = lambda: None  # pyright: ignore  # BatchNorm would see other batches
+    expected, found = list(whole.run()), list(cut.run())
+    assert [report.units for report in found] == [report.units for report in expected]
+    for a, b in zip(expected, found, strict=True):
+        assert b.loss == pytest.approx(a.loss, rel=1e-4)
+        assert b.accuracy == pytest.approx(a.accuracy, abs=0.02)
+
+
+def test_a_scale_that_falls_below_one_is_divergence() -> None:
+    phase = phase_of(recipe_of("sam", precision="fp16", epochs=20))
+    assert phase.optimizer.scaler is not None
+    with torch.no_grad():
+        next(phase.model.parameters()).fill_(torch.nan)
+    with pytest.raises(Diverged, match="epoch"):
+        list(phase.run())

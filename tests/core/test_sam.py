@@ -358,9 +358,9 @@ def test_the_saved_weights_are_kept_in_one_buffer() -> None:
     model = net()
     optimizer = sam(model)
     optimizer.step(closure_of(model, optimizer, *batch()))
-    first = {i: t.data_ptr() for i, t in optimizer._saved.items()}
+    first = {i: t.data_ptr() for i, t in optimizer._search._spare._kept.items()}
     optimizer.step(closure_of(model, optimizer, *batch(1)))
-    assert {i: t.data_ptr() for i, t in optimizer._saved.items()} == first
+    assert {i: t.data_ptr() for i, t in optimizer._search._spare._kept.items()} == first
     assert len(first) == len(list(model.parameters()))
 
 

@@ -65,3 +65,12 @@ def test_the_recipe_gives_peak_and_shape() -> None:
 def test_steps_outside_the_phase_are_refused(step: int, total: int) -> None:
     with pytest.raises(ValueError, match=r"0\.\.total_steps"):
         learning_rate(Schedule(), 0.1, step, total)
+
+
+def test_two_phases_that_meet_are_the_whole_schedule() -> None:
+    whole = Schedule(entry="restart")
+    first = Schedule(entry="restart", leave_at=2 / 3)
+    second = Schedule(entry="continue", enter_at=2 / 3)
+    found = [learning_rate(first, 0.1, t, 100) for t in range(100)]
+    found += [learning_rate(second, 0.1, t, 50) for t in range(50)]
+    assert found == pytest.approx([learning_rate(whole, 0.1, t, 150) for t in range(150)], rel=1e-12)

@@ -1,0 +1,295 @@
+"""The gradient that a sharpness-aware step descends along: passes at w and at w + eps, and what is made of them.
+
+A batch may come in parts, each a closure with a share of the batch. Together they give the gradients of the batch
+(accumulation), or each has a perturbation of its own and their g_s are averaged (m-sharpness, Foret et al. 2021, sec.
+4.1). The same choice exists across the ranks of a distributed model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lastsam_core.data.chance import seed_for
+from lastsam_core.displacement import Displacement, Spare
+from lastsam_core.gradients import Gradients, added, inner, norm, orthogonal
+from lastsam_core.loss_scale import LossScale
+from lastsam_core.perturbation import Leaf, Perturbation, epsilon, random_epsilon
+from lastsam_core.ranks import Ranks
+from lastsam_core.second_pass import RandomState, frozen_statistics, replay
+
+__all__ = ["Closure", "Found", "Objective", "Search"]
+
+Closure = Callable[[], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is minimised, given where the perturbation is."""
+
+    orthogonal: bool = False
+    """Descend along g_s without its component along g (LastSAM eq. 3)."""
+    penalty: float | None = None
+    """lambda > 0: minimise L(w) + lambda L(w + eps), so descend along g + lambda g_s (LastSAM eq. 2)."""
+    second_order: bool = False
+    """Differentiate through eps(w) too: the ablation of Foret C.4."""
+    m_sharpness: bool = False
+    """Each part of the batch has a perturbation of its own (Foret 4.1)."""
+    ranks: Literal["shared", "own"] = "shared"
+    """Distributed: all ranks perturb by the averaged gradient, or each by its own (m-sharpness across ranks)."""
+
+    def __post_init__(self) -> None:
+        if self.penalty is not None and not 0 < self.penalty < float("inf"):
+            raise ValueError(f"penalty must be finite and greater than 0, got {self.penalty}")
+        if self.orthogonal and self.penalty is not None:
+            raise ValueError("orthogonal and penalty are two objectives; choose one")
+        if self.ranks not in ("shared", "own"):
+            raise ValueError(f"ranks must be shared or own, got {self.ranks!r}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What the passes of a step gave; tensors are 0-dim and on the device."""
+
+    passes: int
+    """Gradient passes over the batch that were made."""
+    loss: Tensor
+    perturbed_loss: Tensor
+    eps_norm: Tensor
+    cosine: Tensor
+    gradient: Gradients
+    """g, at w."""
+    descent: Gradients
+    """What the base is to step with; while parts are being added up, g_s."""
+
+
+class Search:
+    """Runs the passes of a step and leaves weights where they were; parameters' `.grad` are its scratch space."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: Perturbation,
+        objective: Objective,
+        scale: LossScale,
+        *,
+        second_pass: Literal["frozen", "update"],
+        is_sound: Callable[[Tensor, Tensor], bool],
+        seed: int,
+    ) -> None:
+        self._model, self._spec, self._objective, self._scale = model, spec, objective, scale
+        self._second_pass, self._is_sound, self._seed = second_pass, is_sound, seed
+        self._spare = Spare()
+        self._graph: list[Tensor | None] | None = None
+        self._recording = False
+        self.ranks = Ranks(model)
+
+    @property
+    def passes(self) -> int:
+        """Gradient passes over the batch a step: 1 without a perturbation."""
+        return 1 if self._spec.rho == 0 else 1 + self._spec.ascent_steps
+
+    def backward(self, loss: Tensor, leaves: Sequence[Leaf]) -> None:
+        """Gradients of the loss into `.grad`: scaled for a scaler, with a graph for a second-order step."""
+        if not self._recording:
+            self._scale.scaled(loss).backward()
+            return
+        parameters = [leaf.parameter for leaf in leaves]
+        self._graph = list(torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True))
+        for p, g in zip(parameters, self._graph, strict=True):
+            p.grad = None if g is None else g.detach()
+
+    def __call__(
+        self, closures: Sequence[Closure], shares: Sequence[float], leaves: Sequence[Leaf], step: int
+    ) -> Found:
+        """The passes over all parts; `shares` sum to 1. `step` counts the steps (a random direction is drawn by it)."""
+        rank = self.ranks.own if self._objective.ranks == "own" else 0
+        if not self._objective.m_sharpness or len(closures) == 1 or self._spec.rho == 0:
+            found = self._found(closures, shares, leaves, self._seed_of(step, rank, 0), quiet=False)
+            own = self._objective.ranks == "own"
+        else:
+            found = self._found_by_part(closures, shares, leaves, step)
+            own = True
+        if own and (self._objective.orthogonal or self._objective.penalty is not None):
+            self.ranks.average(found.gradient)
+        return replace(found, descent=self._descent(found.gradient, found.descent))
+
+    def _found_by_part(
+        self, closures: Sequence[Closure], shares: Sequence[float], leaves: Sequence[Leaf], step: int
+    ) -> Found:
+        total: Found | None = None
+        for part, (closure, share) in enumerate(zip(closures, shares, strict=True)):
+            seed = self._seed_of(step, self.ranks.own, part)
+            total = _sum(total, self._found([closure], [1.0], leaves, seed, quiet=True), share)
+        assert total is not None
+        self.ranks.average(total.descent)
+        return total
+
+    def _found(
+        self,
+        closures: Sequence[Closure],
+        shares: Sequence[float],
+        leaves: Sequence[Leaf],
+        seed: int,
+        *,
+        quiet: bool,
+    ) -> Found:
+        own = quiet or self._objective.ranks == "own"
+        start = RandomState.now()
+        with self._recorded():
+            loss, g = self._pass(closures, shares, leaves, quiet=own and self._spec.rho > 0)
+        g_norm = norm(g)
+        # On the CPU looking is free, and sooner is better: some losses raise an error at non-finite weights.
+        if self._spec.rho == 0 or (loss.device.type == "cpu" and not self._is_sound(loss, g_norm)):
+            self._graph = None
+            passes, perturbed_loss, eps_norm, g_s, cosine = 1, loss, torch.zeros_like(loss), g, torch.ones_like(g_norm)
+        else:
+            perturbed_loss, eps_norm, g_s = self._ascended(closures, shares, leaves, g, start, seed, quiet=quiet)
+            passes, cosine = self.passes, inner(g, g_s) / (g_norm * norm(g_s))
+        return Found(
+            passes=passes,
+            loss=loss,
+            perturbed_loss=perturbed_loss,
+            eps_norm=eps_norm,
+            cosine=cosine,
+            gradient=g,
+            descent=g_s,
+        )
+
+    def _seed_of(self, step: int, rank: int, part: int) -> int:
+        return seed_for(self._seed, "direction", step, rank, part)
+
+    def _descent(self, g: Gradients, g_s: Gradients) -> Gradients:
+        if self._objective.orthogonal:
+            return orthogonal(g_s, g)
+        if self._objective.penalty is not None:
+            return added(_copies(g), g_s, self._objective.penalty)
+        return g_s
+
+    def _ascended(
+        self,
+        closures: Sequence[Closure],
+        shares: Sequence[float],
+        leaves: Sequence[Leaf],
+        g: Gradients,
+        start: RandomState,
+        seed: int,
+        *,
+        quiet: bool,
+    ) -> tuple[Tensor, Tensor, Gradients]:
+        """Loss at w + eps, ||eps||, and the gradient there (of L(w + eps(w)), where second order)."""
+        moved = [i for i, leaf in enumerate(leaves) if leaf.in_norm or self._spec.scope == "all"]
+        chosen = [leaves[i] for i in moved]
+        weights = [leaf.parameter for leaf in chosen]
+        graph, self._graph = self._graph, None
+        if self._objective.second_order and graph is None:
+            raise RuntimeError("a second-order step needs a closure that calls optimizer.backward(loss)")
+        if self._spec.direction == "random":
+            device = weights[0].device
+            eps = random_epsilon(self._spec, chosen, torch.Generator(device).manual_seed(seed))
+        else:
+            uphill = _filled([(graph or g)[i] for i in moved], weights)
+            rho = self._spec.rho / self._spec.ascent_steps
+            eps = epsilon(self._spec, chosen, uphill, rho=rho, differentiable=graph is not None)
+        away = Displacement(weights, moved, self._spare, unseen=graph is not None)
+        # Autograd through eps(w) needs eps; every other step is done with it as soon as the weights have moved.
+        through, eps_norm = (eps if graph else []), norm([e.detach() for e in eps])
+        try:
+            away.move([e.detach() for e in eps])
+            del eps
+            for _ in range(self._spec.ascent_steps - 1):
+                _, here = self._replayed(closures, shares, leaves, start, quiet=quiet or self._objective.ranks == "own")
+                uphill = _filled([here[i] for i in moved], weights)
+                away.move(epsilon(self._spec, chosen, uphill, weights=away.home, rho=rho))
+                eps_norm = away.distance()
+            loss, g_s = self._replayed(closures, shares, leaves, start, quiet=quiet)
+        finally:
+            away.back()
+        if graph is not None:
+            g_s = self._chained(g_s, through, leaves, moved)
+        return loss, eps_norm, g_s
+
+    def _chained(
+        self, g_s: Gradients, eps: Sequence[Tensor], leaves: Sequence[Leaf], moved: Sequence[int]
+    ) -> Gradients:
+        """g_s + (d eps / d w)^T g_s: the gradient of L(w + eps(w))."""
+        pairs = [(e, v) for e, i in zip(eps, moved, strict=True) if (v := g_s[i]) is not None and e.requires_grad]
+        if not pairs:
+            return g_s
+        parameters = [leaf.parameter for leaf in leaves]
+        more = torch.autograd.grad([e for e, _ in pairs], parameters, [v for _, v in pairs], allow_unused=True)
+        return added(g_s, list(more), 1.0)
+
+    def _replayed(
+        self,
+        closures: Sequence[Closure],
+        shares: Sequence[float],
+        leaves: Sequence[Leaf],
+        start: RandomState,
+        *,
+        quiet: bool,
+    ) -> tuple[Tensor, Gradients]:
+        """A pass that sees the first one's random numbers and leaves running statistics alone."""
+        frozen = frozen_statistics(self._model) if self._second_pass == "frozen" else nullcontext()
+        with replay(start), frozen:
+            return self._pass(closures, shares, leaves, quiet=quiet)
+
+    def _pass(
+        self, closures: Sequence[Closure], shares: Sequence[float], leaves: Sequence[Leaf], *, quiet: bool
+    ) -> tuple[Tensor, Gradients]:
+        """Loss and gradients of the whole batch, averaged over the ranks unless quiet."""
+        losses: list[Tensor] = []
+        total: Gradients | None = None
+        single = len(closures) == 1
+        for closure, share in zip(closures, shares, strict=True):
+            for leaf in leaves:
+                leaf.parameter.grad = None
+            # Inside an autocast region the casts of the weights are cached; the other pass must not see them.
+            torch.clear_autocast_cache()
+            # The backward of a distributed model averages on its way, but closures clear what it would add up.
+            with self.ranks.quiet(quiet or not single), torch.enable_grad():
+                losses.append(torch.as_tensor(closure()).detach())
+            torch.clear_autocast_cache()
+            total = added(total, [leaf.parameter.grad for leaf in leaves], share)
+        assert total is not None
+        self._scale.unscale(total)
+        if not quiet and not single:
+            self.ranks.average(total)
+        loss = losses[0] if single else sum(share * loss for share, loss in zip(shares, losses, strict=True))
+        return torch.as_tensor(loss), total
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        self._recording = self._objective.second_order and self._spec.rho > 0
+        try:
+            yield
+        finally:
+            self._recording = False
+
+
+def _copies(gradients: Gradients) -> Gradients:
+    return [None if g is None else g.clone() for g in gradients]
+
+
+def _filled(gradients: Sequence[Tensor | None], weights: Sequence[Tensor]) -> list[Tensor]:
+    """Zeros where a parameter got no gradient."""
+    return [torch.zeros_like(w) if g is None else g for g, w in zip(gradients, weights, strict=True)]
+
+
+def _sum(total: Found | None, one: Found, share: float) -> Found:
+    """The running mean over parts; norms and cosines are averaged as they are."""
+    figures = {
+        name: share * getattr(one, name) + (0.0 if total is None else getattr(total, name))
+        for name in ("loss", "perturbed_loss", "eps_norm", "cosine")
+    }
+    return Found(
+        passes=max(one.passes, total.passes if total else 0),
+        **figures,
+        gradient=added(total and total.gradient, one.gradient, share),
+        descent=added(total and total.descent, one.descent, share),
+    )

@@ -1,0 +1,76 @@
+"""Two ranks under torchrun against one process (formulas.md, test 8)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.core.ranks_program import CASES, net, train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What rank 0 and rank 1 ended with, for each case."""
+    folder = tmp_path_factory.mktemp("ranks")
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*program, "-m", "tests.core.ranks_program", str(folder)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def in_parts(size: int) -> Any:
+    def parts_of(_: str, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(x.split(size), y.split(size), strict=True))
+
+    return parts_of
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_ranks_end_with_the_same_bits(ranks: list[dict[str, Any]], case: str) -> None:
+    for name, value in ranks[0][case]["weights"].items():
+        assert torch.equal(value, ranks[1][case]["weights"][name]), name
+    assert ranks[0][case]["losses"] == pytest.approx(ranks[1][case]["losses"], rel=0, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize("case", ["shared", "shared-penalty", "accumulated"])
+def test_a_shared_perturbation_is_that_of_the_whole_batch(ranks: list[dict[str, Any]], case: str) -> None:
+    expected = train(net(), case, in_parts(8))
+    assert_close(ranks[0][case]["weights"], expected["weights"])
+    assert ranks[0][case]["losses"] == pytest.approx(expected["losses"], rel=1e-12)
+
+
+@pytest.mark.parametrize(("case", "m"), [("own", 4), ("own-several", 4), ("own-orthogonal", 4), ("chunks", 2)])
+def test_own_perturbations_are_m_sharpness(
+    ranks: list[dict[str, Any]], case: str, m: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CASES, case, {**CASES[case], "m_sharpness": True, "ranks": "shared"})
+    expected = train(net(), case, in_parts(m))
+    assert_close(ranks[0][case]["weights"], expected["weights"])
+
+
+def test_one_bad_rank_skips_the_step_on_all(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["bad"]["skipped"] for rank in ranks] == [1, 1]
+    assert all(value.isfinite().all() for value in ranks[0]["bad"]["weights"].values())
