@@ -327,6 +327,22 @@ class Recipe(Part):
         rho = DEFAULT_RHO[self.method.name] if self.method.rho is None else self.method.rho
         return self.model_copy(update={"method": self.method.model_copy(update={"rho": rho})})
 
+    def split_at(self, epoch: int) -> tuple[Recipe, Recipe]:
+        """A training from scratch as two: plain descent up to `epoch`, then this recipe's method to the end.
+
+        The second is what refines the first one's checkpoint: with the same seed it gives the same bits as both in one.
+        """
+        if not 0 < epoch < self.epochs:
+            raise ValueError(f"the method must begin within the {self.epochs} epochs, after at least one; got {epoch}")
+        place = epoch / self.epochs
+        plain = {"method": Method(name="sgd"), "epochs": epoch}
+        begun = self.schedule.model_copy(update={"entry": "restart", "leave_at": place})
+        rest = self.schedule.model_copy(update={"entry": "continue", "enter_at": place, "leave_at": 1.0})
+        return (
+            self.model_copy(update=plain | {"schedule": begun}),
+            self.model_copy(update={"epochs": self.epochs - epoch, "schedule": rest}),
+        )
+
     def digest(self) -> str:
         """sha256 of the canonical JSON: two recipes with equal digests run the same phase."""
         return hashlib.sha256(self.resolved().model_dump_json().encode()).hexdigest()

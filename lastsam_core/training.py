@@ -39,12 +39,15 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     report: Report = lambda _: None,
+    switch_at: int | None = None,
     max_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Train `recipe.model.arch` from random weights and write `{"state_dict", "lastsam"}` to `out`.
 
     The recipe's method, optimizer, schedule (from its beginning: entry "restart"), epochs, batch size, precision and
-    seed apply. max_seconds: ends the training after so long, wherever it is.
+    seed apply. switch_at: plain descent for so many epochs, then the recipe's method, as LastSAM does: the bits are
+    those of training for `switch_at` epochs and refining the result (`Recipe.split_at`). max_seconds: ends the training
+    after so long, wherever it is.
     Returns {test, arch, data, normalization, holdout_id, seconds, gradient_passes, environment}.
     Raises CoreError for an architecture, dataset or device that cannot be used, Diverged where training blows up.
     """
@@ -65,39 +68,20 @@ def train(
     model = create_model(recipe.model.arch, num_classes=len(dataset.classes))
     model = model.to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    said = 0.0
     began = time.perf_counter()
-
-    def between_steps(phase: Phase) -> Wish:
-        nonlocal said
-        now = time.perf_counter()
-        if now - said >= _PROGRESS_SECONDS:
-            said = now
-            rate = phase.steps_done / (now - began)
-            report(
-                {
-                    "type": "progress",
-                    "fraction": phase.steps_done / phase.total_steps,
-                    "epoch": min(phase.epoch + 1, recipe.epochs),
-                    "total_epochs": recipe.epochs,
-                    "step": phase.step,
-                    "steps_per_epoch": phase.batches.steps_per_epoch,
-                    "images_per_second": rate * recipe.batch_size,
-                    "eta_seconds": (phase.total_steps - phase.steps_done) / rate,
-                    "seconds_per_epoch": phase.batches.steps_per_epoch / rate,
-                    "loss": phase.mean_loss,
-                    "lr": phase.lr,
-                }
-            )
-        late = max_seconds is not None and now - began > max_seconds
-        return Wish.FINISH if late else Wish.GO_ON
-
+    progress = _Progress(report, recipe, max_seconds)
     batches = train_batches(dataset, parts, recipe, channels, place)
     task = Classification(label_smoothing=recipe.label_smoothing)
-    phase = Phase(model, recipe, batches, task, between_steps=between_steps)
+    passes = 0
     report({"type": "stage", "stage": "training"})
-    for epoch in phase.run():
-        report({"type": "epoch", **asdict(epoch), "images_per_second": epoch.units_per_second})
+    for part in (recipe,) if switch_at is None else _halves(recipe, switch_at):
+        phase = Phase(model, part, batches, task, between_steps=progress.between_steps)
+        for epoch in phase.run():
+            number = progress.epochs + epoch.epoch
+            row = asdict(epoch) | {"epoch": number, "images_per_second": epoch.units_per_second}
+            report({"type": "epoch", **row})
+        progress.end_of(phase)
+        passes += phase.optimizer.passes
     test = evaluate(model, report_batches(dataset, parts, channels, place)).as_json()
     result: dict[str, Any] = {
         "type": "result",
@@ -107,7 +91,7 @@ def train(
         "normalization": channels.model_dump(mode="json"),
         "holdout_id": parts.holdout_id,
         "seconds": time.perf_counter() - began,
-        "gradient_passes": phase.optimizer.passes,
+        "gradient_passes": passes,
         "environment": describe(place),
     }
     note = {
@@ -120,3 +104,53 @@ def train(
     save_checkpoint(model.state_dict(), out, format="pt", note=note)
     report(result)
     return result
+
+
+def _halves(recipe: Recipe, switch_at: int) -> tuple[Recipe, Recipe]:
+    try:
+        return recipe.split_at(switch_at)
+    except ValueError as error:
+        raise CoreError(f"{str(error).capitalize()}.", hint="Choose another epoch to switch at.") from error
+
+
+class _Progress:
+    """Says how far a training of one or two phases is, and ends it when its time is up."""
+
+    def __init__(self, report: Report, recipe: Recipe, max_seconds: float | None) -> None:
+        self.epochs = 0
+        self._report, self._recipe, self._max_seconds = report, recipe, max_seconds
+        self._began = time.perf_counter()
+        self._steps = 0
+        self._said = 0.0
+
+    def end_of(self, phase: Phase) -> None:
+        """The next phase counts on from here."""
+        self.epochs += phase.recipe.epochs
+        self._steps += phase.steps_done
+
+    def between_steps(self, phase: Phase) -> Wish:
+        now = time.perf_counter()
+        if now - self._said >= _PROGRESS_SECONDS:
+            self._said = now
+            self._say(phase, (self._steps + phase.steps_done) / (now - self._began))
+        late = self._max_seconds is not None and now - self._began > self._max_seconds
+        return Wish.FINISH if late else Wish.GO_ON
+
+    def _say(self, phase: Phase, rate: float) -> None:
+        per_epoch = phase.batches.steps_per_epoch
+        total, done = self._recipe.epochs * per_epoch, self._steps + phase.steps_done
+        self._report(
+            {
+                "type": "progress",
+                "fraction": done / total,
+                "epoch": min(self.epochs + phase.epoch + 1, self._recipe.epochs),
+                "total_epochs": self._recipe.epochs,
+                "step": phase.step,
+                "steps_per_epoch": per_epoch,
+                "images_per_second": rate * self._recipe.batch_size,
+                "eta_seconds": (total - done) / rate,
+                "seconds_per_epoch": per_epoch / rate,
+                "loss": phase.mean_loss,
+                "lr": phase.lr,
+            }
+        )

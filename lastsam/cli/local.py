@@ -92,6 +92,10 @@ def train(
     out: Annotated[Path, typer.Option("-o", "--out", help="The checkpoint to write.")],
     spec: Spec = None,
     fields: Set = None,
+    switch_at: Annotated[
+        int | None,
+        typer.Option(min=1, help="LastSAM in one run: plain SGD for so many epochs, then the recipe's method."),
+    ] = None,
     folder: DataDir = None,
     device: Device = None,
     threads: Threads = None,
@@ -100,11 +104,14 @@ def train(
     """Train a checkpoint from scratch, by plain SGD unless the recipe says otherwise.
 
     lastsam train resnet20-a -o model.pt --set data.name=digits --set epochs=15
+
+    LastSAM's 100 + 50 epochs: lastsam train resnet20-b -o model.pt --set epochs=150 --switch-at 100
     """
     from lastsam_core.recipe import Recipe
 
     wanted = build_spec(spec, None, fields)
-    wanted = {"method": {"name": "sgd"}, **wanted, "model": {**wanted.get("model", {}), "arch": arch}}
+    method = {"name": "sgd"} if switch_at is None else {}
+    wanted = {"method": method, **wanted, "model": {**wanted.get("model", {}), "arch": arch}}
     recipe = Recipe.model_validate(wanted)
     if out.is_dir():
         raise CommandError(f"{out} is a folder.", hint="-o names the checkpoint file to write.")
@@ -122,6 +129,7 @@ def train(
             device=device or here.device,
             threads=threads or here.threads,
             report=reports_to(view),
+            switch_at=switch_at,
         )
     if as_json:
         show_json({**made, "path": str(out)})

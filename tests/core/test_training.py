@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from lastsam_core.errors import CoreError
 from lastsam_core.recipe import Recipe
 from lastsam_core.refining import refine
 from lastsam_core.training import train
-from tests.factories import SMALL, TINY, write_tiny_npz
+from tests.factories import SMALL, TINY, digest_of, write_tiny_npz
 
 SPEC = SMALL | {"model": {"arch": "resnet20-b"}, "method": {"name": "sgd"}, "optimizer": {"lr": 0.05}}
 
@@ -28,6 +29,39 @@ def test_train_then_refine(tmp_path: Path) -> None:
     assert receipt["checkpoint"]["arch"] == "resnet20-b"
     assert receipt["before"]["test"]["accuracy"] == result["test"]["accuracy"]
     assert (tmp_path / "out" / "weights.original").exists()
+
+
+@pytest.mark.parametrize("method", [{"name": "sam", "rho": 0.1}, {"name": "asam"}])
+def test_lastsam_in_one_run_is_train_and_refine_bit_for_bit(tmp_path: Path, method: dict[str, Any]) -> None:
+    write_tiny_npz(tmp_path / "data")
+    channels = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    data = {"data": SMALL["data"] | {"normalization": channels}}
+    whole = Recipe.model_validate(SPEC | data | {"method": method, "epochs": 3, "schedule": {"entry": "restart"}})
+    made = train(whole, data_dir=tmp_path / "data", out=tmp_path / "whole.pt", switch_at=2)
+
+    plain, sharp = whole.split_at(2)
+    assert (plain.method.name, plain.epochs, sharp.epochs) == ("sgd", 2, 1)
+    half = train(plain, data_dir=tmp_path / "data", out=tmp_path / "half.pt")
+    receipt = refine(tmp_path / "half.pt", sharp, data_dir=tmp_path / "data", out_dir=tmp_path / "out")
+    weights = [
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (tmp_path / "whole.pt", tmp_path / "out" / "weights.original")
+    ]
+    assert digest_of(weights[0]) == digest_of(weights[1])
+    assert made["gradient_passes"] == half["gradient_passes"] + receipt["cost"]["gradient_passes"]
+
+
+def test_the_switch_lies_within_the_epochs(tmp_path: Path) -> None:
+    write_tiny_npz(tmp_path / "data")
+    for wrong in (0, 3):
+        with pytest.raises(CoreError, match="must begin within the 3 epochs"):
+            train(
+                Recipe.model_validate(SPEC | {"epochs": 3}),
+                data_dir=tmp_path / "data",
+                out=tmp_path / "x.pt",
+                switch_at=wrong,
+            )
+    assert not (tmp_path / "x.pt").exists()
 
 
 def test_an_architecture_is_needed(tmp_path: Path) -> None:
