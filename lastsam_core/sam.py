@@ -157,14 +157,17 @@ class SharpnessAware(Optimizer):
     # Always the base's own objects, also after base.load_state_dict() has replaced them.
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The base's groups."""
         return self.base.param_groups
 
     @property
     def state(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The base's state, by parameter."""
         return self.base.state
 
     @property
     def defaults(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The base's defaults."""
         return self.base.defaults
 
     @property

@@ -31,7 +31,7 @@ class Classification:
         return Scored(loss=self._criterion(logits, y), right=right)
 
     def units(self, batch: Batch) -> int:
-        """Images."""
+        """The number of images."""
         return len(batch[1])
 
     def parts(self, batch: Batch, size: int) -> list[Batch]:
