@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.core.ranks_program import CASES, net, train
+from tests.factories import write_tiny_npz
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,19 +23,22 @@ ROOT = Path(__file__).parents[2]
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What rank 0 and rank 1 ended with, for each case."""
     folder = tmp_path_factory.mktemp("ranks")
-    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    torchrun("-m", "tests.core.ranks_program", str(folder))
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def torchrun(*program: str) -> str:
     done = subprocess.run(
-        [*program, "-m", "tests.core.ranks_program", str(folder)],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *program],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return done.stdout
 
 
 def in_parts(size: int) -> Any:
@@ -74,3 +79,9 @@ def test_own_perturbations_are_m_sharpness(
 def test_one_bad_rank_skips_the_step_on_all(ranks: list[dict[str, Any]]) -> None:
     assert [rank["bad"]["skipped"] for rank in ranks] == [1, 1]
     assert all(value.isfinite().all() for value in ranks[0]["bad"]["weights"].values())
+
+
+def test_the_example_trains_on_two_ranks(tmp_path: Path) -> None:
+    write_tiny_npz(tmp_path)
+    said = torchrun("examples/distributed.py", "--data", "tiny", "--data-dir", str(tmp_path), "--batch-size", "64")
+    assert re.search(r"epoch 1: loss \d\.\d{4} on 2 ranks", said)
