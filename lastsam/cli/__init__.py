@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from lastsam.cli import checkpoints, data, jobs, keys, local, service, submit
+from lastsam.cli import checkpoints, data, jobs, keys, local, service, submit, translation
 from lastsam.cli.common import explained
 
 __all__ = ["app", "main"]
@@ -30,6 +30,7 @@ for _group in (service, submit, jobs, checkpoints, local):
     _group.add_to(app)
 app.add_typer(data.app, name="data", rich_help_panel="This machine")
 app.add_typer(keys.app, name="keys", rich_help_panel="This machine")
+app.add_typer(translation.app, name="translation", rich_help_panel="Without a service")
 
 
 def _print_version(asked: bool) -> None:
