@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import gettext
 import hashlib
-import sys
 from pathlib import Path
 
 
@@ -53,7 +52,7 @@ def main() -> None:
         for column, language in enumerate((given.language, "en")):
             lines = "".join(f"{pair[column]}\n" for pair in pairs)
             (given.out / f"{part}.{language}").write_text(lines, encoding="utf-8")
-        sys.stdout.write(f"{part}: {len(pairs)} pairs\n")
+        print(f"{part}: {len(pairs)} pairs")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ Method = Annotated[Literal["asam", "sam", "none"], typer.Option(help="none: Adam
 Rho = Annotated[float | None, typer.Option(help="Radius; default 0.2 for asam, 0.1 for sam.", show_default=False)]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the text.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens a step, padding included.")]
-Precision = Annotated[Literal["fp32", "tf32", "bf16"], typer.Option(help="Of forward and backward passes.")]
+Precision = Annotated[Literal["fp32", "tf32", "bf16", "fp16"], typer.Option(help="Of forward and backward passes.")]
 Seed = Annotated[int, typer.Option(min=0, help="Weights, order and dropout are functions of it.")]
 Beam = Annotated[int, typer.Option(min=1, help="Hypotheses kept alive; 1 is greedy.")]
 Penalty = Annotated[float, typer.Option("--length-penalty", help="a in log p / length^a.")]

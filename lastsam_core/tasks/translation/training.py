@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lastsam_core.data.chance import seed_for
 from lastsam_core.errors import SnapshotError
@@ -46,7 +48,7 @@ def translation_recipe(
     enter_at: float = 0.0,
     weight_decay: float = 1e-4,
     label_smoothing: float = 0.1,
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32",
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32",
     seed: int = 0,
 ) -> Recipe:
     """The recipe of a translator: Adam with betas (0.9, 0.98), whose batch_size counts padded tokens.
@@ -79,6 +81,7 @@ class InverseRootPhase(Phase):
 
     @property
     def lr(self) -> float:
+        """The learning rate of the step at hand."""
         t = min(self.steps_done, self.total_steps - 1) + 1
         return self.recipe.optimizer.lr * min(t / self.warmup, (self.warmup / t) ** 0.5)
 
@@ -98,8 +101,9 @@ def train_translation(
     """A translator from random weights, in evaluation mode, and {epochs: [...], seconds, gradient_passes, left_out}.
 
     warmup: steps of InverseRootPhase; None: the recipe's schedule. The recipe's method, optimizer, epochs, batch_size
-    (padded tokens a step), label_smoothing, precision, grad_clip and seed apply. valid: scored after each epoch, and
-    nothing is chosen by it. snapshot: written after each epoch, and continued from, with the same bits, if it is there.
+    (padded tokens a step), micro_batch and method.m (sentence pairs), label_smoothing, precision, grad_clip and seed
+    apply. valid: scored after each epoch, and nothing is chosen by it. snapshot: written after each epoch, and
+    continued from, with the same bits, if it is there.
 
     Raises Diverged, BadDataset (no pair short enough), SnapshotError (of another run).
     """
@@ -165,12 +169,15 @@ def _run(
     held = None if valid is None else _batches(translator, valid, recipe, device)
 
     report({"type": "stage", "stage": "training"})
-    for epoch in phase.run():
-        row = asdict(epoch) | {"valid": held and validation(translator.model, held)}
-        rows.append(row)
-        report({"type": "epoch", **row})
-        if snapshot is not None:
-            save_snapshot(snapshot, {"run": run, "rows": rows, "phase": phase.state_dict()})
+    # Of torch's attention kernels only the plain one can be differentiated twice.
+    kernel = sdpa_kernel(SDPBackend.MATH) if recipe.method.second_order else nullcontext()
+    with kernel:
+        for epoch in phase.run():
+            row = asdict(epoch) | {"valid": held and validation(translator.model, held)}
+            rows.append(row)
+            report({"type": "epoch", **row})
+            if snapshot is not None:
+                save_snapshot(snapshot, {"run": run, "rows": rows, "phase": phase.state_dict()})
     translator.model.eval()
     return {
         "epochs": rows,

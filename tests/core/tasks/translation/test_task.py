@@ -77,7 +77,7 @@ def finished(phase: Phase) -> str:
 
 @pytest.mark.parametrize("method", ["none", "sam", "asam"])
 def test_a_phase_continued_from_any_step_ends_with_the_same_bits(make_batches: Make, method: str) -> None:
-    batches = make_batches(max_tokens=512)
+    batches = make_batches(max_tokens=1024)
     steps = batches.steps_per_epoch
     assert 1 < steps < 6
     whole = finished(phase_of(batches, 90, method=method))
@@ -93,7 +93,7 @@ def test_a_phase_continued_from_any_step_ends_with_the_same_bits(make_batches: M
         torch.save(first.state_dict(), kept)
         kept.seek(0)
         torch.rand(stop)
-        second = phase_of(make_batches(max_tokens=512), 90, method=method)
+        second = phase_of(make_batches(max_tokens=1024), 90, method=method)
         second.load_state_dict(torch.load(kept, weights_only=True))
         assert finished(second) == whole
 
@@ -114,3 +114,30 @@ def test_bf16_trains(make_batches: Make) -> None:
     reports = list(Phase(model, recipe, make_batches(max_tokens=512), Translation()).run())
     assert reports[1].loss < reports[0].loss
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def stepped(batches: TranslationBatches, **changes: Any) -> Phase:
+    """One step in float64, without dropout."""
+    recipe = translation_recipe(max_tokens=512, lr=1e-3).model_copy(update=changes)
+    torch.manual_seed(0)
+    model = Transformer(TINY, source_size=90, target_size=90).double()
+    phase = Phase(model, recipe, batches, Translation(), between_steps=lambda _: Wish.LEAVE)
+    assert list(phase.run()) == []
+    return phase
+
+
+def test_a_step_in_parts_is_the_step_of_the_whole_batch(make_batches: Make) -> None:
+    whole, parts = (stepped(make_batches(max_tokens=512), micro_batch=size) for size in (None, 7))
+    for name, weight in whole.model.state_dict().items():
+        torch.testing.assert_close(parts.model.state_dict()[name], weight, atol=1e-9, rtol=0)
+
+
+def test_m_sharpness_gives_each_m_pairs_a_perturbation_of_their_own(make_batches: Make) -> None:
+    method = translation_recipe().method
+    whole, own = (
+        stepped(make_batches(max_tokens=512), method=method.model_copy(update={"m": size})) for size in (None, 7)
+    )
+    assert whole.mean_loss == pytest.approx(own.mean_loss, abs=1e-12)
+    assert not torch.allclose(
+        next(iter(own.model.parameters())), next(iter(whole.model.parameters())), atol=1e-7, rtol=0
+    )

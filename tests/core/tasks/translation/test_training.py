@@ -99,6 +99,18 @@ def test_the_recipe_is_adam_with_the_transformers_betas() -> None:
     assert translation_recipe(rho=0.0).method.rho == 0
 
 
+def test_the_second_order_goes_through_the_attention(text: ParallelText, vocabulary: Vocabulary) -> None:
+    recipe = translation_recipe(epochs=1, max_tokens=2048, lr=1e-3)
+    weights = set()
+    for second_order in (False, True):
+        method = recipe.method.model_copy(update={"second_order": second_order})
+        made, _ = train_translation(
+            recipe.model_copy(update={"method": method}), text, shape=TINY, vocabulary=vocabulary, warmup=None
+        )
+        weights.add(digest_of(made.model.state_dict()))
+    assert len(weights) == 2
+
+
 def test_bleu_is_sacrebleus() -> None:
     same = ["the cat sat on the mat"]
     assert bleu_of(same, same)["bleu"] == pytest.approx(100)
