@@ -41,6 +41,13 @@ def receipt_table(receipt: Mapping[str, Any]) -> RenderableType:
         old, new = ((side.get("sharpness") or {}).get(kind) for side in (before, after))
         if old and new:
             table.add_row(f"{name}, rho {old['rho']:g}", *_figures(old.get("ascent"), new.get("ascent")))
+    if before.get("hessian") and after.get("hessian"):
+        old, new = before["hessian"], after["hessian"]
+        table.add_row("Hessian, largest eigenvalue", *_figures(old["eigenvalues"][0], new["eigenvalues"][0]))
+        table.add_row("Hessian, lambda 1 / lambda 5", *_figures(old["ratio_1_5"], new["ratio_1_5"]))
+        table.add_row("Hessian, trace", *_figures(old["trace"], new["trace"]))
+    if before.get("int8") and after.get("int8"):
+        table.add_row("test accuracy in int8", *_accuracies(before["int8"], after["int8"]))
     return Group(table, *_lines(receipt))
 
 
@@ -50,6 +57,8 @@ def _lines(receipt: Mapping[str, Any]) -> Iterable[Text]:
         f"paired test (McNemar): p = {test['p_value']:.2g}; right only before {test['only_before']}, "
         f"only after {test['only_after']}, of {receipt['after']['test']['n']} images"
     )
+    if barrier := receipt.get("barrier"):
+        yield Text(f"loss barrier between the two: {barrier['barrier']:.4f} at t = {barrier['at']:g}")
     yield Text(f"cost: {cost['gradient_passes']:,} gradient passes, {duration(cost['seconds']['total'])}")
     what = "the refined weights" if receipt["delivered"] == "refined" else "the uploaded weights, unchanged"
     yield Text(f"delivered: {what}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lastsam_core.checkpoints.load import load_checkpoint
     from lastsam_core.checkpoints.write import save_checkpoint
     from lastsam_core.evaluation import evaluate
-    from lastsam_core.flatness import sharpness
+    from lastsam_core.flatness import hessian_spectrum, loss_barrier, loss_landscape, sharpness
     from lastsam_core.models.registry import create_model
     from lastsam_core.recipe import Recipe
     from lastsam_core.refining import refine
@@ -24,7 +24,10 @@ __all__ = [
     "SharpnessAware",
     "create_model",
     "evaluate",
+    "hessian_spectrum",
     "load_checkpoint",
+    "loss_barrier",
+    "loss_landscape",
     "refine",
     "save_checkpoint",
     "sharpness",
@@ -36,7 +39,10 @@ _HOME = {
     "SharpnessAware": "sam",
     "create_model": "models.registry",
     "evaluate": "evaluation",
+    "hessian_spectrum": "flatness",
     "load_checkpoint": "checkpoints.load",
+    "loss_barrier": "flatness",
+    "loss_landscape": "flatness",
     "refine": "refining",
     "save_checkpoint": "checkpoints.write",
     "sharpness": "flatness",

@@ -52,6 +52,10 @@ class Outcome:
     notes: list[str]
     holdout_id: str | None
     """Names the training images that the weights have never seen, if any."""
+    barrier: dict[str, Any] | None = None
+    """The loss on the line from the uploaded to the refined weights, where the recipe asked for it."""
+    landscape: dict[str, Any] | None = None
+    """The loss around both, likewise."""
 
 
 def deliver(
@@ -94,6 +98,8 @@ def deliver(
         after=outcome.after | {"state_sha256": state_digest(outcome.refined)},
         weights={"delivered": outcome.delivered, "state_sha256": state_sha256, "sha256": digests},
         mcnemar=outcome.mcnemar,
+        barrier=outcome.barrier,
+        landscape=outcome.landscape,
         cost=outcome.cost,
         environment=outcome.environment,
         notes=outcome.notes,
@@ -106,6 +112,9 @@ def deliver(
         "test": shown["test"],
         "selection": shown["selection"],
         "sharpness": shown["sharpness"],
+        "hessian": shown.get("hessian"),
+        "int8": shown.get("int8"),
+        "barrier": outcome.barrier,
         "mcnemar": outcome.mcnemar,
         "delivered": outcome.delivered,
         "epoch": 0 if kept else outcome.epoch,

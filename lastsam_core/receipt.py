@@ -62,8 +62,10 @@ def make_receipt(
     cost: dict[str, Any],
     environment: dict[str, Any],
     notes: list[str],
+    barrier: dict[str, Any] | None = None,
+    landscape: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Receipt version 1, ready for JSON; enough to run it again."""
+    """Receipt version 1, ready for JSON; enough to run it again. What was not asked for is null."""
     return {
         "version": VERSION,
         "job_id": job_id,
@@ -81,6 +83,8 @@ def make_receipt(
         "after": after,
         "control": None,
         "mcnemar": mcnemar,
+        "barrier": barrier,
+        "landscape": landscape,
         "cost": cost,
         "environment": environment,
         "notes": notes,

@@ -246,13 +246,31 @@ class Flatness(Part):
     sharpness: bool = Field(
         default=True, description="Worst-case SAM and adaptive sharpness (Foret sec. 2, Kwon def. 2)."
     )
-    samples: int = Field(default=1024, ge=1, le=1_000_000, description="Training images that sharpness is measured on.")
+    samples: int = Field(
+        default=1024,
+        ge=1,
+        le=1_000_000,
+        description="Training images that sharpness, landscape and barrier are measured on.",
+    )
     rho: float = Field(default=0.05, gt=0, le=100, description="Radius of the SAM sharpness.")
     adaptive_rho: float = Field(default=0.5, gt=0, le=100, description="Radius of the adaptive sharpness.")
     ascent_steps: int = Field(default=5, ge=0, le=1000, description="Projected-ascent steps inside the ball.")
-    hessian: Annotated[Literal[False], _only(False)] = Field(default=False, description="Hessian spectrum.")
-    landscape: Annotated[None, _only(None)] = Field(default=None, description="Loss landscape.")
-    barrier: Annotated[Literal[False], _only(False)] = Field(default=False, description="Linear loss barrier.")
+    hessian: bool = Field(
+        default=False,
+        description="Top eigenvalues and trace of the Hessian: seconds on a GPU, minutes on a CPU.",
+    )
+    hessian_samples: int = Field(
+        default=256, ge=1, le=1_000_000, description="Training images that the Hessian is measured on."
+    )
+    int8: bool = Field(default=True, description="Test accuracy with the weights rounded to int8, per output channel.")
+    landscape: Literal["1d", "2d"] | None = Field(
+        default=None,
+        description="The loss on a line (21 points) or plane (11 x 11) of filter-normalised directions (Li 2018).",
+    )
+    barrier: bool = Field(
+        default=False,
+        description="The loss barrier between the uploaded and the refined weights, BatchNorm statistics re-estimated.",
+    )
 
 
 class Recipe(Part):

@@ -113,6 +113,8 @@ class Refinement:
             "test": report.as_json(),
             "selection": select and select.as_json(),
             "sharpness": self._instruments.sharpness(),
+            "hessian": self._instruments.hessian(),
+            "int8": self._instruments.int8(),
         }
         self._baseline = {"figures": figures, "correct": report.correct}
         self._seconds["baseline"] = time.perf_counter() - began
@@ -230,7 +232,16 @@ class Refinement:
         gated = self._recipe.deliver.gate == "never_worse"
         keep = not trained or (gated and (select is None or not supports(select, before["selection"])))
         report = self._instruments.report()
-        after = {"test": report.as_json(), "selection": select, "sharpness": self._final_sharpness()}
+        instruments = self._instruments
+        after = {
+            "test": report.as_json(),
+            "selection": select,
+            "sharpness": self._measured("Sharpness of the refined weights", instruments.sharpness),
+            "hessian": self._measured("The Hessian of the refined weights", instruments.hessian),
+            "int8": instruments.int8(),
+        }
+        barrier = self._measured("The barrier", lambda: instruments.barrier(self._uploaded))
+        landscape = self._measured("The landscape", lambda: instruments.landscape(self._uploaded))
         refined = copied(self._model.state_dict())
         self._seconds["flatness"] = time.perf_counter() - began
 
@@ -242,6 +253,8 @@ class Refinement:
             epoch=self._best["epoch"] if self._best else phase.epoch + (phase.step > 0),
             before=before,
             after=after,
+            barrier=barrier,
+            landscape=landscape,
             mcnemar=asdict(mcnemar(self._baseline["correct"], report.correct)),
             data=self._data_json(phase),
             cost={
@@ -259,11 +272,11 @@ class Refinement:
         self._report(done)
         return receipt
 
-    def _final_sharpness(self) -> dict[str, Any] | None:
+    def _measured(self, what: str, measure: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
         try:
-            return self._instruments.sharpness()
+            return measure()
         except Diverged as error:
-            self._notes.append(f"Sharpness of the refined weights could not be measured: {error.message}.")
+            self._notes.append(f"{what} could not be measured: {error.message}.")
             return None
 
     def _data_json(self, phase: Phase) -> dict[str, Any]:

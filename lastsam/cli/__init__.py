@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from lastsam.cli import checkpoints, data, jobs, keys, local, service, submit, translation
+from lastsam.cli import checkpoints, data, flatness, jobs, keys, local, service, study, submit, translation
 from lastsam.cli.common import explained
 
 __all__ = ["app", "main"]
@@ -26,11 +26,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with `lastsam demo`, or `lastsam up` and then `lastsam submit model.pt --preset quick --wait`.",
 )
-for _group in (service, submit, jobs, checkpoints, local):
+for _group in (service, submit, jobs, checkpoints, local, flatness):
     _group.add_to(app)
 app.add_typer(data.app, name="data", rich_help_panel="This machine")
 app.add_typer(keys.app, name="keys", rich_help_panel="This machine")
 app.add_typer(translation.app, name="translation", rich_help_panel="Without a service")
+app.add_typer(study.app, name="study", rich_help_panel="Without a service")
 
 
 def _print_version(asked: bool) -> None:

@@ -1,0 +1,197 @@
+"""`lastsam flatness`: how flat the minima of checkpoints are, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lastsam.cli.common import AsJson, CommandError, console, settings, show_json
+from lastsam.cli.local import DataDir, Device, Threads, data_dir
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Checkpoints", "Out", "Samples", "add_to", "out_folder", "run_survey", "write_json"]
+
+Checkpoints = Annotated[list[Path], typer.Argument(help="Checkpoint files.")]
+Samples = Annotated[int, typer.Option(min=1, help="Training images that flatness is measured on.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder for pictures (PNG, SVG) and the JSON.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(rich_help_panel="Without a service")(flatness)
+
+
+def flatness(
+    checkpoints: Checkpoints,
+    data: Annotated[str, typer.Option(help="The dataset that they were trained on.")] = "cifar10",
+    samples: Samples = 1024,
+    rho: Annotated[list[float] | None, typer.Option(help="Radius of the SAM sharpness; again for more. 0.05")] = None,
+    adaptive_rho: Annotated[
+        list[float] | None, typer.Option(help="Radius of the adaptive sharpness; again for more. 0.5")
+    ] = None,
+    hessian: Annotated[bool, typer.Option("--hessian", help="Also the Hessian: minutes on a CPU.")] = False,
+    landscape: Annotated[str | None, typer.Option(help="1d or 2d: a picture of the loss around each.")] = None,
+    barrier: Annotated[
+        bool, typer.Option("--barrier", help="Also the barrier between each file and the next.")
+    ] = False,
+    noise: Annotated[list[float] | None, typer.Option(help="Also accuracy under weight noise of this size.")] = None,
+    test_limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.")] = None,
+    out: Out = None,
+    folder: DataDir = None,
+    device: Device = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how flat checkpoints are; nothing is trained and no file is changed.
+
+    lastsam flatness before.pt after.pt --barrier -o pictures
+
+    lastsam flatness model.pt --rho 0.01 --rho 0.05 --rho 0.1 --hessian
+    """
+    if landscape not in (None, "1d", "2d"):
+        raise CommandError(f"--landscape is 1d or 2d, not {landscape}.")
+    if landscape and out is None and not as_json:
+        raise CommandError("A landscape is a picture.", hint="Say where to put it: --out FOLDER, or --json.")
+    out_folder(out)
+    found = run_survey(
+        checkpoints,
+        folder=folder,
+        device=device,
+        threads=threads,
+        data=data,
+        samples=samples,
+        rhos=_radii(rho, "--rho") or (0.05,),
+        adaptive_rhos=_radii(adaptive_rho, "--adaptive-rho") or (0.5,),
+        hessian=hessian,
+        landscape=landscape,
+        barrier=barrier,
+        noise=_radii(noise, "--noise"),
+        test_limit=test_limit,
+    )
+    if as_json:
+        show_json(found)
+    else:
+        console().print(_table(found))
+        for one in found["barriers"]:
+            between = f"{Path(one['from']).name} to {Path(one['to']).name}"
+            typer.echo(f"barrier from {between}: {one['barrier']:.4f} nats at t = {one['at']:g}")
+    if out is not None:
+        from lastsam.plots import plot_survey
+
+        for path in [write_json(found, out / "flatness.json"), *plot_survey(found, out)]:
+            typer.echo(str(path), err=as_json)
+
+
+def run_survey(
+    checkpoints: list[Path], *, folder: Path | None, device: str | None, threads: int | None, **options: Any
+) -> dict[str, Any]:
+    """The survey of these files on this machine, saying on stderr what it is at."""
+    from lastsam_core.survey import Survey, survey
+
+    here = settings()
+    return survey(
+        checkpoints,
+        Survey(**options),
+        data_dir=data_dir(folder),
+        device=device or here.device,
+        threads=threads or here.threads,
+        say=lambda line: typer.echo(line, err=True),
+    )
+
+
+def out_folder(out: Path | None) -> None:
+    """Make the folder for pictures, before anything is measured for them; a sentence where they cannot be made."""
+    if out is None:
+        return
+    if out.exists() and not out.is_dir():
+        raise CommandError(f"{out} is a file.", hint="--out names a folder.")
+    from lastsam.plots import require_plots
+
+    require_plots()
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> Path:
+    """The figures as a file."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def _radii(given: list[float] | None, option: str) -> tuple[float, ...]:
+    if given and not all(0 < value <= 100 for value in given):
+        raise CommandError(f"{option} is a number above 0, at most 100.")
+    return tuple(sorted(set(given or ())))
+
+
+def _table(found: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = found["checkpoints"]
+    n = rows[0]["test"]["n"]
+    table = Table(
+        title=Text(f"{found['data']}: {n} test images, {found['samples']} training images"), title_justify="left"
+    )
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_column(Text(Path(row["file"]).name), justify="right", overflow="fold")
+    for name, show in _lines(rows[0]):
+        table.add_row(name, *(show(row) for row in rows))
+    return table
+
+
+def _lines(first: Mapping[str, Any]) -> list[tuple[str, Callable[[Mapping[str, Any]], str]]]:
+    """A heading and how to show it, for everything that was measured."""
+    lines: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
+        ("architecture", lambda row: row["arch"]),
+        ("test accuracy", lambda row: _accuracy(row["test"])),
+        ("test loss (NLL)", lambda row: _number(row["test"]["nll"])),
+        ("calibration error (ECE)", lambda row: _number(row["test"]["ece"])),
+        ("training accuracy", lambda row: _accuracy(row["train"])),
+        ("training loss (NLL)", lambda row: _number(row["train"]["nll"])),
+    ]
+    if first["int8"]:
+        lines.append(("test accuracy in int8", lambda row: _accuracy(row["int8"])))
+    for i, one in enumerate(first["noise"] or ()):
+        lines.append((f"test accuracy, noise {one['sigma']:g}", lambda row, i=i: _noisy(row["noise"][i])))
+    for kind, title in (("sam", "SAM"), ("adaptive", "adaptive")):
+        for i, one in enumerate(first["sharpness"].get(kind, ())):
+            name = f"{title} sharpness, rho {one['rho']:g}"
+            lines.append((name, lambda row, k=kind, i=i: _number(row["sharpness"][k][i]["ascent"])))
+        if average := first["average"].get(kind):
+            name = f"average {title} sharpness, sigma {average['radius']:g}"
+            lines.append((name, lambda row, k=kind: _uncertain(row["average"][k]["mean"], row["average"][k]["stderr"])))
+    if hessian := first["hessian"]:
+        for i in range(len(hessian["eigenvalues"])):
+            lines.append((f"Hessian, lambda {i + 1}", lambda row, i=i: _eigenvalue(row["hessian"], i)))
+        lines.append(("Hessian, lambda 1 / lambda 5", lambda row: _number(row["hessian"]["ratio_1_5"])))
+        lines.append(
+            ("Hessian, trace", lambda row: _uncertain(row["hessian"]["trace"], row["hessian"]["trace_stderr"]))
+        )
+    return lines
+
+
+def _accuracy(side: Mapping[str, Any]) -> str:
+    return f"{100 * side['accuracy']:.2f} % ± {100 * side['stderr']:.2f}"
+
+
+def _noisy(one: Mapping[str, Any]) -> str:
+    return f"{100 * one['accuracy']:.2f} % ± {100 * (one['accuracy_stderr'] or 0):.2f}"
+
+
+def _eigenvalue(hessian: Mapping[str, Any], i: int) -> str:
+    return _uncertain(hessian["eigenvalues"][i], hessian["residuals"][i])
+
+
+def _uncertain(value: float | None, error: float | None) -> str:
+    return _number(value) if error is None else f"{_number(value)} ± {error:.2g}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
