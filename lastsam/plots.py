@@ -168,9 +168,10 @@ def _barriers(barriers: Sequence[Mapping[str, Any]]) -> Figure:
     figure, (place,) = _figure(1)
     for one, colour in zip(barriers, _cycle(len(barriers)), strict=True):
         ends = _names([{"file": one["from"]}, {"file": one["to"]}])
-        label = f"{ends[0]} → {ends[1]}: {one['barrier']:.3g}"
+        height = "not finite" if one["barrier"] is None else f"{one['barrier']:.3g}"
+        label = f"{ends[0]} → {ends[1]}: {height}"
         place.plot(one["t"], _numbers(one["loss"]), "o-", color=colour, label=label)
-        place.plot([0, 1], [one["loss"][0], one["loss"][-1]], "--", color=colour, linewidth=0.8)
+        place.plot([0, 1], _numbers([one["loss"][0], one["loss"][-1]]), "--", color=colour, linewidth=0.8)
     place.set(xlabel="t, from the first to the second", ylabel="training loss, nats")
     place.set_title("Straight line between checkpoints, and the barrier on it", fontsize=10)
     place.legend(fontsize=8)

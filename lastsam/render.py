@@ -58,7 +58,7 @@ def _lines(receipt: Mapping[str, Any]) -> Iterable[Text]:
         f"only after {test['only_after']}, of {receipt['after']['test']['n']} images"
     )
     if barrier := receipt.get("barrier"):
-        yield Text(f"loss barrier between the two: {barrier['barrier']:.4f} at t = {barrier['at']:g}")
+        yield Text(f"loss barrier between the two: {_number(barrier['barrier'])} at t = {barrier['at']:g}")
     yield Text(f"cost: {cost['gradient_passes']:,} gradient passes, {duration(cost['seconds']['total'])}")
     what = "the refined weights" if receipt["delivered"] == "refined" else "the uploaded weights, unchanged"
     yield Text(f"delivered: {what}")

@@ -80,7 +80,7 @@ def flatness(
         console().print(_table(found))
         for one in found["barriers"]:
             between = f"{Path(one['from']).name} to {Path(one['to']).name}"
-            typer.echo(f"barrier from {between}: {one['barrier']:.4f} nats at t = {one['at']:g}")
+            typer.echo(f"barrier from {between}: {_number(one['barrier'])} nats at t = {one['at']:g}")
     if out is not None:
         from lastsam.plots import plot_survey
 

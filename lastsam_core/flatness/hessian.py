@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lastsam_core.errors import Diverged
 from lastsam_core.flatness.krylov import Krylov, lanczos
-from lastsam_core.flatness.surroundings import Batches, Criterion, losses, trainable, undisturbed
+from lastsam_core.flatness.surroundings import Batches, Criterion, losses, normal, trainable, undisturbed
 
 __all__ = ["HessianProduct", "HessianSpectrum", "hessian_spectrum"]
 
@@ -137,12 +137,14 @@ def hessian_spectrum(
     with undisturbed(model):
         product = HessianProduct(model, batches, criterion)
         seeds = iter(range(seed + probes, seed + probes + iterations + 1))
+        start = product.random(next(seeds))
         space = lanczos(
             product,
-            product.random(next(seeds)),
+            start,
             steps=iterations,
             enough=_converged(k, tolerance),
-            again=lambda: product.random(next(seeds)),
+            # Signs would lie within the space now and then where weights are few.
+            again=lambda: normal([start], next(seeds))[0],
         )
         values, vectors = space.ritz()
         top = min(k, len(values))

@@ -46,6 +46,7 @@ def test_rho_depends_on_the_method() -> None:
         ({"optimizer": {"lr": float("nan")}}, ("optimizer", "lr"), "finite"),
         ({"deliver": {"which": "best"}, "data": {"selection": "none"}}, (), "selection set"),
         ({"data": {"name": "../../etc/passwd"}}, ("data", "name"), "pattern"),
+        ({"flatness": {"landscape": "3d"}}, ("flatness", "landscape"), "'1d' or '2d'"),
         ({"epochs": 0}, ("epochs",), "greater than or equal to 1"),
     ],
 )

@@ -67,6 +67,25 @@ def test_receipt_and_files(file: Path, tmp_path: Path) -> None:
     assert refined["lastsam"]["state_sha256"] == receipt["weights"]["state_sha256"]
 
 
+def test_everything_about_flatness_that_a_recipe_can_ask_for(file: Path, tmp_path: Path) -> None:
+    flatness = {"sharpness": False, "samples": 8, "hessian_samples": 8}
+    flatness |= {"hessian": True, "landscape": "1d", "barrier": True}
+    receipt = refinement(file, tmp_path / "out", {"epochs": 1, "flatness": flatness}).run()
+    before, after, barrier, landscape = (receipt[key] for key in ("before", "after", "barrier", "landscape"))
+    for side in (before, after):
+        assert len(side["hessian"]["eigenvalues"]) == len(side["hessian"]["residuals"]) == 5
+        assert side["hessian"]["trace_stderr"] > 0
+        assert side["int8"]["n"] == side["test"]["n"]
+    assert before["hessian"]["eigenvalues"] != after["hessian"]["eigenvalues"]
+    assert (barrier["t"][0], barrier["t"][-1]) == (0.0, 1.0)
+    assert barrier["barrier"] >= 0
+    assert landscape["before"] != landscape["after"]
+    assert receipt["data"]["looks"] == {"selection": 0, "report": 2}
+    off = refinement(file, tmp_path / "off", {"epochs": 1, "flatness": {"sharpness": False, "int8": False}}).run()
+    assert off["weights"]["state_sha256"] == receipt["weights"]["state_sha256"]  # measuring changes nothing
+    assert (off["barrier"], off["landscape"], off["after"]["hessian"], off["after"]["int8"]) == (None,) * 4
+
+
 def test_the_same_run_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:
     digests = [refinement(file, tmp_path / name, job_id=name).run()["weights"]["sha256"] for name in ("a", "b")]
     assert digests[0] == digests[1]

@@ -42,6 +42,21 @@ def test_a_receipt() -> None:
     assert _shown(receipt_table(RECEIPT)) == TABLE
 
 
+def test_a_receipt_with_every_instrument() -> None:
+    hessian = {"eigenvalues": [44.5, 35.8, 11.9, 9.5, 5.2], "ratio_1_5": 8.6, "trace": 143.1, "trace_stderr": 3.2}
+    flatter = {"eigenvalues": [22.0], "ratio_1_5": None, "trace": 80.0, "trace_stderr": 1.0}
+    before = RECEIPT["before"] | {"hessian": hessian, "int8": RECEIPT["before"]["test"]}
+    after = RECEIPT["after"] | {"hessian": flatter, "int8": RECEIPT["after"]["test"]}
+    barrier = {"t": [0.0, 1.0], "loss": [0.1, 0.2], "barrier": 0.0123, "at": 0.4}
+    shown = _shown(receipt_table(RECEIPT | {"before": before, "after": after, "barrier": barrier}))
+    assert "Hessian, largest eigenvalue  │        44.5000 │        22.0000 │     -22.5000 │" in shown
+    assert "Hessian, lambda 1 / lambda 5 │         8.6000 │              - │            - │" in shown
+    assert "test accuracy in int8        │ 91.73 % ± 0.28 │ 92.40 % ± 0.28 │ +0.67 points │" in shown
+    assert "loss barrier between the two: 0.0123 at t = 0.4" in shown
+    unknown = _shown(receipt_table(RECEIPT | {"barrier": barrier | {"barrier": None}}))
+    assert "loss barrier between the two: - at" in unknown
+
+
 def test_a_receipt_of_a_gated_job_without_sharpness() -> None:
     def side(accuracy: float) -> dict[str, Any]:
         evaluation = {"accuracy": accuracy, "stderr": 0.004, "n": 5000, "nll": None, "ece": None}
