@@ -113,9 +113,9 @@ def _sharpness(rows: Sequence[Mapping[str, Any]]) -> Figure:
         place.xaxis.set_major_formatter("{x:g}")
         place.xaxis.set_minor_formatter("")
         place.set_xticks(places, [f"{rho:g}" for rho in places])
-        place.set_ylim(bottom=min(0.0, place.get_ylim()[0]))
-        place.legend(fontsize=8)
-    return figure
+        if min(_numbers([one["ascent"] or None for row in rows for one in row["sharpness"][kind]])) > 0:
+            place.set_yscale("log")
+    return _explained(figure, axes[0])
 
 
 def _reliability(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -125,11 +125,13 @@ def _reliability(rows: Sequence[Mapping[str, Any]]) -> Figure:
         full = [one for one in row["reliability"] if one["n"]]
         ece = row["test"]["ece"]
         label = name if ece is None else f"{name} (ECE {ece:.3f})"
-        place.plot([b["confidence"] for b in full], [b["accuracy"] for b in full], "o-", color=colour, label=label)
-    place.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    place.set_title("Reliability on test images", fontsize=10)
-    place.legend(fontsize=8, loc="upper left")
-    return figure
+        across, up = [b["confidence"] for b in full], [b["accuracy"] for b in full]
+        place.plot(across, up, color=colour, linewidth=1, label=label)
+        # By area: a bin of three images says little.
+        place.scatter(across, up, s=[6 + 300 * b["n"] / row["test"]["n"] for b in full], color=colour, alpha=0.8)
+    place.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(-0.03, 1.03))
+    place.set_title("Reliability on test images (area: images in the bin)", fontsize=10)
+    return _explained(figure, place)
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -139,8 +141,7 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> Figure:
         place.plot(drawn["a"], _numbers(drawn["loss"][0]), ".-", color=colour, label=name)
     place.set(xlabel="along a filter-normalised direction", ylabel="training loss, nats")
     place.set_title("Loss around the weights", fontsize=10)
-    place.legend(fontsize=8)
-    return figure
+    return _explained(figure, place)
 
 
 def _planes(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -174,7 +175,12 @@ def _barriers(barriers: Sequence[Mapping[str, Any]]) -> Figure:
         place.plot([0, 1], _numbers([one["loss"][0], one["loss"][-1]]), "--", color=colour, linewidth=0.8)
     place.set(xlabel="t, from the first to the second", ylabel="training loss, nats")
     place.set_title("Straight line between checkpoints, and the barrier on it", fontsize=10)
-    place.legend(fontsize=8)
+    return _explained(figure, place)
+
+
+def _explained(figure: Figure, place: Axes) -> Figure:
+    # Below the panels: a legend of file names covers points wherever it is put inside.
+    figure.legend(*place.get_legend_handles_labels(), loc="outside lower center", fontsize=8)
     return figure
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lastsam_core.data import Dataset, EvalBatches, Split, report_batches, resident, select_batches
+from lastsam_core.data import Dataset, EvalBatches, Split, TrainBatches, report_batches, resident, select_batches
 from lastsam_core.data.chance import order
 from lastsam_core.data.noise import limited
 from lastsam_core.environment import full_precision
@@ -69,6 +69,15 @@ class Instruments:
         self._sample = sample(recipe.flatness.samples, 256)
         self._hessian_sample = sample(recipe.flatness.hessian_samples, _HESSIAN_BATCH)
         self._criterion = nn.CrossEntropyLoss()
+        # For BatchNorm's statistics: the same images as the phase trains on them, augmented.
+        self._augmented = TrainBatches(
+            self._sample.images,
+            self._sample.labels,
+            channels=channels,
+            batch_size=128,
+            seed=0,
+            augment=recipe.data.augment,
+        )
 
     def report(self) -> Evaluation:
         """On the images that report."""
@@ -144,7 +153,13 @@ class Instruments:
         if not self._flatness.barrier:
             return None
         with full_precision():
-            found = loss_barrier(self._with(uploaded), self._model, self._trained, self._criterion)
+            found = loss_barrier(
+                self._with(uploaded),
+                self._model,
+                self._trained,
+                self._criterion,
+                statistics=lambda: self._watched(self._augmented.epoch(0)),
+            )
         return finite(asdict(found) | {"samples": len(self._sample.labels)})
 
     def _with(self, weights: Mapping[str, Tensor]) -> nn.Module:

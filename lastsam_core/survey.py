@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from lastsam_core.checkpoints import load_checkpoint
-from lastsam_core.data import Dataset, EvalBatches, find_normalization, load_dataset, resident
+from lastsam_core.data import Dataset, EvalBatches, TrainBatches, find_normalization, load_dataset, resident
 from lastsam_core.data.chance import order
 from lastsam_core.environment import describe, full_precision, pick_device, prepare_process
 from lastsam_core.errors import CoreError, Diverged
@@ -69,6 +69,8 @@ class Survey:
     """Picture of the loss around each checkpoint."""
     barrier: bool = False
     """Whether to look for a barrier between each checkpoint and the next."""
+    augment: Literal["none", "basic"] = "basic"
+    """How the checkpoints' training images were augmented, for BatchNorm's statistics along a barrier."""
     test_limit: int | None = None
     """Only the first so many test images; None takes all."""
 
@@ -139,6 +141,14 @@ class _Examined:
 
         self._train = sample(wanted.samples, 256)
         self._bent = sample(wanted.hessian_samples, 64)
+        self._augmented = TrainBatches(
+            self._train.images,
+            self._train.labels,
+            channels=scaled.channels,
+            batch_size=128,
+            seed=0,
+            augment=wanted.augment,
+        )
         index = np.arange(len(dataset.y_test))[: wanted.test_limit]
         self._test = EvalBatches(
             *resident(dataset.x_test, dataset.y_test, index, device), channels=scaled.channels, batch_size=500
@@ -158,7 +168,9 @@ class _Examined:
                 f"There is no line from {self.path.name} ({self.arch}) to {other.path.name} ({other.arch}).",
                 hint="Barriers are between checkpoints of one architecture.",
             )
-        found = loss_barrier(self.model, other.model, self._train, self._criterion)
+        found = loss_barrier(
+            self.model, other.model, self._train, self._criterion, statistics=lambda: self._augmented.epoch(0)
+        )
         return {"from": str(self.path), "to": str(other.path), **asdict(found)}
 
     def _accuracies(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def flatness(
     barrier: Annotated[
         bool, typer.Option("--barrier", help="Also the barrier between each file and the next.")
     ] = False,
+    augment: Annotated[str, typer.Option(help="basic or none: how they were trained; for the barrier.")] = "basic",
     noise: Annotated[list[float] | None, typer.Option(help="Also accuracy under weight noise of this size.")] = None,
     test_limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.")] = None,
     out: Out = None,
@@ -58,6 +59,8 @@ def flatness(
         raise CommandError(f"--landscape is 1d or 2d, not {landscape}.")
     if landscape and out is None and not as_json:
         raise CommandError("A landscape is a picture.", hint="Say where to put it: --out FOLDER, or --json.")
+    if augment not in ("basic", "none"):
+        raise CommandError(f"--augment is basic or none, not {augment}.")
     out_folder(out)
     found = run_survey(
         checkpoints,
@@ -71,6 +74,7 @@ def flatness(
         hessian=hessian,
         landscape=landscape,
         barrier=barrier,
+        augment=augment,
         noise=_radii(noise, "--noise"),
         test_limit=test_limit,
     )

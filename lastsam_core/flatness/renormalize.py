@@ -1,7 +1,8 @@
 """BatchNorm statistics for weights that were never trained with them: a point between two networks has none of its own.
 
 Interpolated running statistics belong to neither end, and the barrier they show is theirs, not the weights' (Izmailov
-et al. 2018 for averages; Jordan et al. 2023 for paths).
+et al. 2018 for averages; Jordan et al. 2023 for paths). A network that was trained on augmented images needs statistics
+of augmented images.
 """
 
 from __future__ import annotations

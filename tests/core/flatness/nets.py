@@ -33,7 +33,7 @@ def mean(outputs: Tensor, _: Tensor) -> Tensor:
 
 
 def net(seed: int = 2) -> nn.Sequential:
-    """Convolution, BatchNorm with statistics of its own, a smooth bend, dropout, head; 159 weights; for [N, 1, 5, 5]."""
+    """Convolution, BatchNorm with statistics of its own, dropout, head: 159 weights, for [N, 1, 5, 5]."""
     torch.manual_seed(seed)
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(36, 3)
