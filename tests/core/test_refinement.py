@@ -15,7 +15,7 @@ from lastsam_core.delivery import Source
 from lastsam_core.phase import Wish
 from lastsam_core.recipe import Recipe
 from lastsam_core.refinement import Interrupted, Refinement
-from tests.factories import SMALL, checkpoint_file, tiny_dataset
+from tests.factories import SMALL, TINY, checkpoint_file, tiny_dataset
 
 DATASET = tiny_dataset(train=96, test=60, size=8, classes=10)
 
@@ -68,9 +68,10 @@ def test_receipt_and_files(file: Path, tmp_path: Path) -> None:
 
 
 def test_everything_about_flatness_that_a_recipe_can_ask_for(file: Path, tmp_path: Path) -> None:
-    flatness = {"sharpness": False, "samples": 8, "hessian_samples": 8}
+    flatness = {"sharpness": False, "samples": 8, "hessian_samples": 4}
     flatness |= {"hessian": True, "landscape": "1d", "barrier": True}
-    receipt = refinement(file, tmp_path / "out", {"epochs": 1, "flatness": flatness}).run()
+    short = {"epochs": 1, "data": TINY | {"train_limit": 32}}
+    receipt = refinement(file, tmp_path / "out", short | {"flatness": flatness}).run()
     before, after, barrier, landscape = (receipt[key] for key in ("before", "after", "barrier", "landscape"))
     for side in (before, after):
         assert len(side["hessian"]["eigenvalues"]) == len(side["hessian"]["residuals"]) == 5
@@ -81,7 +82,7 @@ def test_everything_about_flatness_that_a_recipe_can_ask_for(file: Path, tmp_pat
     assert barrier["barrier"] >= 0
     assert landscape["before"] != landscape["after"]
     assert receipt["data"]["looks"] == {"selection": 0, "report": 2}
-    off = refinement(file, tmp_path / "off", {"epochs": 1, "flatness": {"sharpness": False, "int8": False}}).run()
+    off = refinement(file, tmp_path / "off", short | {"flatness": {"sharpness": False, "int8": False}}).run()
     assert off["weights"]["state_sha256"] == receipt["weights"]["state_sha256"]  # measuring changes nothing
     assert (off["barrier"], off["landscape"], off["after"]["hessian"], off["after"]["int8"]) == (None,) * 4
 
