@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastsam_core.checkpoints import Layout, save_checkpoint
+from lastsam_core.checkpoints import Layout, OptimizerState, save_checkpoint
 from lastsam_core.receipt import make_receipt
 from lastsam_core.recipe import Recipe
 
@@ -29,6 +29,8 @@ class Source:
     layout: Layout
     sha256: str
     filename: str
+    optimizer: OptimizerState | None = None
+    """What the optimizer that trained these weights kept, where the file holds it in a usable form."""
 
 
 @dataclass(frozen=True, kw_only=True)

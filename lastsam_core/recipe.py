@@ -55,6 +55,10 @@ class Model(Part):
     num_classes: int | None = Field(
         default=None, ge=2, le=100_000, description="Outputs of the head; null reads it off."
     )
+    weights: Literal["auto", "ema"] = Field(
+        default="auto",
+        description="Which of the file's weights; ema: the averaged copy beside them (state_dict_ema, model_ema, ...).",
+    )
 
 
 class Data(Part):
@@ -171,6 +175,10 @@ class Optimizer(Part):
     )
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         default=(0.9, 0.999), description="Decay rates of Adam and AdamW."
+    )
+    state: Literal["fresh", "checkpoint"] = Field(
+        default="fresh",
+        description="checkpoint: start with the momentum (or Adam's averages) that the file holds beside the weights.",
     )
 
     @model_validator(mode="after")

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lastsam_core.data import Dataset, FoundNormalization, Split, find_normalization, split, train_batches
+from lastsam_core.data import Dataset, FoundNormalization, Split, split, train_batches
 from lastsam_core.delivery import Outcome, Source, deliver
 from lastsam_core.environment import describe
 from lastsam_core.errors import Diverged, SnapshotError
 from lastsam_core.evaluation import mcnemar
+from lastsam_core.identify import identify, in_architecture
 from lastsam_core.measure import Instruments
 from lastsam_core.phase import EpochReport, Phase, Wish
 from lastsam_core.recipe import Recipe
 from lastsam_core.snapshot import load_snapshot, save_snapshot
+from lastsam_core.starting_state import start_from, wanted_state
 from lastsam_core.tasks import Classification
 
 __all__ = ["Interrupted", "Refinement", "Report"]
@@ -83,9 +85,7 @@ class Refinement:
         """Everything, from the snapshot if there is one."""
         self._report({"type": "stage", "stage": "loading"})
         self._report({"type": "device", "device": describe(self._device)})
-        model = self._source.model.to(self._device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self._model: nn.Module = model
-        self._uploaded = copied(model.state_dict())
+        self._use(self._source)
         self._split: Split = split(
             self._recipe.data,
             chooses=self._recipe.chooses,
@@ -94,6 +94,8 @@ class Refinement:
         )
         state = self._load_snapshot()
         if state is None:
+            # Before anything is measured: where it is not there, this ends the run.
+            wanted_state(self._recipe, self._source.layout, self._source.optimizer)
             self._measure_baseline()
         else:
             self._restore(state)
@@ -103,10 +105,17 @@ class Refinement:
         self._train(phase)
         return self._deliver(phase)
 
+    def _use(self, source: Source) -> None:
+        self._source = source
+        self._model = source.model.to(self._device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._uploaded = copied(self._model.state_dict())
+
     def _measure_baseline(self) -> None:
         self._report({"type": "stage", "stage": "baseline"})
         began = time.perf_counter()
-        self._normalization = self._find_normalization()
+        found = identify(self._source, self._recipe, self._dataset, device=self._device, check=self._check)
+        self._use(found.source)
+        self._normalization = found.normalization
         self._instruments = self._make_instruments()
         report, select = self._instruments.report(), self._instruments.select()
         figures = {
@@ -115,16 +124,13 @@ class Refinement:
             "sharpness": self._instruments.sharpness(),
             "hessian": self._instruments.hessian(),
             "int8": self._instruments.int8(),
-        }
-        self._baseline = {"figures": figures, "correct": report.correct}
+        } | ({"architectures": found.tried} if len(found.tried) > 1 else {})
+        self._baseline = {"figures": figures, "correct": report.correct, "notes": list(found.notes)}
+        self._notes += found.notes
         self._seconds["baseline"] = time.perf_counter() - began
         self._report({"type": "baseline", **figures, "normalization": self._normalization_json()})
-
-    def _find_normalization(self) -> FoundNormalization:
-        given = self._recipe.data.normalization
-        if given == "auto":
-            return find_normalization(self._model, self._dataset, check=self._check)
-        return FoundNormalization(name="given", mean=given.mean, std=given.std, how="given in the recipe")
+        for note in found.notes:
+            self._report({"type": "note", "message": note})
 
     def _make_instruments(self) -> Instruments:
         return Instruments(
@@ -150,6 +156,8 @@ class Refinement:
         )
         if state is not None:
             phase.load_state_dict(state["phase"])
+        elif (kept := wanted_state(self._recipe, self._source.layout, self._source.optimizer)) is not None:
+            start_from(phase.optimizer, self._model, kept)
         if self._finish_now:
             phase.wish = Wish.FINISH
         self._first_step = phase.steps_done
@@ -310,6 +318,7 @@ class Refinement:
             return
         state = {
             "checkpoint_sha256": self._source.sha256,
+            "arch": self._source.layout.arch,
             "phase": phase.state_dict(),
             "baseline": self._baseline,
             "normalization": self._normalization_json(),
@@ -357,6 +366,8 @@ class Refinement:
     def _restore(self, state: dict[str, Any]) -> None:
         self._baseline = state["baseline"]
         self._baseline["correct"] = self._baseline["correct"].cpu()
+        self._notes += self._baseline.get("notes", [])
+        self._use(in_architecture(self._source, state.get("arch", self._source.layout.arch)))
         self._normalization = FoundNormalization(**state["normalization"])
         self._instruments = self._make_instruments()
         self._instruments.looks.update(state["looks"])

@@ -34,7 +34,9 @@ def refine(
     """
     recipe = (recipe or Recipe()).resolved()
     prepare_process(threads=threads, tf32=recipe.precision == "tf32")
-    loaded = load_checkpoint(checkpoint, arch=recipe.model.arch, num_classes=recipe.model.num_classes)
+    loaded = load_checkpoint(
+        checkpoint, arch=recipe.model.arch, num_classes=recipe.model.num_classes, weights=recipe.model.weights
+    )
     with checkpoint.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     source = Source(
@@ -42,6 +44,7 @@ def refine(
         layout=loaded.layout,
         sha256=sha256,
         filename=checkpoint.name,
+        optimizer=loaded.optimizer,
     )
     dataset = load_dataset(recipe.data.name, data_dir)
     check_fit(source.layout, dataset)

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from anyio import to_thread
 from sqlalchemy.exc import IntegrityError
@@ -47,6 +48,18 @@ class Recognised:
     upload: Incoming | None = None
     canonical: Incoming | None = None
 
+    @property
+    def offered(self) -> dict[str, Any]:
+        """The checkpoint's layout as it is kept."""
+        if self.layout is not None:
+            return self.layout.model_dump(mode="json")
+        return {} if self.known is None else self.known.layout
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """Other architectures that the tensors fit as well."""
+        return tuple(self.offered.get("alternatives", ()))
+
 
 @asynccontextmanager
 async def recognise(
@@ -62,7 +75,10 @@ async def recognise(
 
     known = await in_thread(look)
     if known is not None:
-        if arch not in ("auto", known.arch) or num_classes not in (None, known.num_classes):
+        if arch not in ("auto", known.arch, *known.layout.get("alternatives", ())) or num_classes not in (
+            None,
+            known.num_classes,
+        ):
             raise CheckpointRefused(
                 f"This file is known as {known.id}: a {known.arch} of {known.num_classes} outputs.",
                 hint='Leave the architecture at "auto" and the number of classes out.',

@@ -7,19 +7,30 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from lastsam_core.checkpoints.layout import Layout
+from lastsam_core.checkpoints.offers import check_offer
 from lastsam_core.data.catalogue import DatasetInfo, available
-from lastsam_core.errors import UnknownArchitecture
+from lastsam_core.errors import CheckpointError, UnknownArchitecture
 from lastsam_core.models.registry import architecture, tensor_shapes
 from lastsam_core.recipe import Channels, Recipe
 from service.multipart import FIELD_BYTES, FILE
 from service.problems import BadRequest, RequestInvalid, SpecInvalid, printable, validation_errors
 
-__all__ = ["JobOrder", "check_fit", "check_here", "missing_checkpoint", "order_from_form", "order_from_json"]
+__all__ = [
+    "JobOrder",
+    "check_beside",
+    "check_fit",
+    "check_here",
+    "missing_checkpoint",
+    "order_from_form",
+    "order_from_json",
+]
 
 _NESTING = 32
 _CURL = f"curl -F {FILE}=@model.pt -F spec='{{}}' http://127.0.0.1:8000/jobs"
@@ -133,9 +144,14 @@ def check_here(recipe: Recipe, data_dir: Path) -> DatasetInfo:
     return found
 
 
-def check_fit(recipe: Recipe, data: DatasetInfo, *, arch: str, num_classes: int) -> None:
-    """SpecInvalid unless recipe, dataset and the checkpoint that was recognised belong together."""
-    if recipe.model.arch not in ("auto", arch):
+def check_fit(
+    recipe: Recipe, data: DatasetInfo, *, arch: str, num_classes: int, alternatives: Sequence[str] = ()
+) -> None:
+    """SpecInvalid unless recipe, dataset and the checkpoint that was recognised belong together.
+
+    alternatives: other architectures that the checkpoint's tensors fit as well.
+    """
+    if recipe.model.arch not in ("auto", arch, *alternatives):
         message = f"The checkpoint is a {arch}, not a {recipe.model.arch}."
         raise _at("/model/arch", message, 'Leave model.arch at "auto".', "architecture_mismatch")
     if recipe.model.num_classes not in (None, num_classes):
@@ -148,6 +164,21 @@ def check_fit(recipe: Recipe, data: DatasetInfo, *, arch: str, num_classes: int)
     if data.image is not None and data.image[-1] != wanted:
         message = f"{arch} takes images of {wanted} channels, those of {data.name} have {data.image[-1]}."
         raise _at("/data/name", message, "Name the dataset that the checkpoint was trained on.", "dataset_mismatch")
+
+
+def check_beside(recipe: Recipe, layout: dict[str, Any]) -> None:
+    """SpecInvalid where the recipe asks for averaged weights or an optimizer's state that the file does not hold.
+
+    layout: a checkpoints.layout.Layout as it is kept, of this version or an older one.
+    """
+    averaged = recipe.model.weights == "ema"
+    if not averaged and recipe.optimizer.state == "fresh":
+        return
+    try:
+        check_offer(recipe, Layout.model_validate(layout))
+    except CheckpointError as error:
+        pointer = "/model/weights" if averaged else "/optimizer/state"
+        raise _at(pointer, printable(error.message), error.hint, "checkpoint_lacks") from None
 
 
 def missing_checkpoint() -> RequestInvalid:

@@ -193,7 +193,16 @@ def _recognised(layout: dict[str, Any]) -> dict[str, Any]:
         "tensors": len(tensors),
         "dtypes": sorted({entry["dtype"] for entry in tensors}),
         "companions": [printable(name) for name in layout.get("companions", ())[:100]],
+        "epoch": layout.get("epoch"),
+        "optimizer": _optimizer(layout.get("optimizer")),
+        "ema": bool(layout.get("ema")),
+        "alternatives": list(layout.get("alternatives", ())),
     }
+
+
+def _optimizer(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """{usable, reason, kind, lr} of the state beside the weights; null where none is known of."""
+    return found and {**found, "reason": printable(found.get("reason", ""))}
 
 
 class EventView(BaseModel):

@@ -54,11 +54,10 @@ def main() -> int:
 
 
 def _refine(folder: Path, report: Any) -> None:
-    from lastsam_core.checkpoints import Layout, load_canonical, load_into
+    from lastsam_core.checkpoints import Layout, assemble, load_canonical
     from lastsam_core.data import load_dataset
     from lastsam_core.delivery import Source
     from lastsam_core.environment import pick_device, prepare_process
-    from lastsam_core.models import create_model
     from lastsam_core.phase import Wish
     from lastsam_core.recipe import Recipe
     from lastsam_core.refinement import Refinement
@@ -76,14 +75,14 @@ def _refine(folder: Path, report: Any) -> None:
     layout = Layout.model_validate(job["checkpoint"]["layout"])
     dataset = load_dataset(recipe.data.name, Path(job["data_dir"]))
     check_fit(layout, dataset)
-    model = create_model(layout.arch, num_classes=layout.num_classes)
-    load_into(model, load_canonical(folder / "checkpoint.safetensors"))
+    loaded = assemble(layout, load_canonical(folder / "checkpoint.safetensors"), weights=recipe.model.weights)
     Refinement(
         Source(
-            model=model,
-            layout=layout,
+            model=loaded.model,
+            layout=loaded.layout,
             sha256=job["checkpoint"]["sha256"],
             filename=job["checkpoint"]["filename"],
+            optimizer=loaded.optimizer,
         ),
         recipe,
         dataset,

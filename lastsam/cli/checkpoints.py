@@ -48,15 +48,15 @@ def inspect(
 
 
 def _facts(found: CanonicalCheckpoint) -> dict[str, Any]:
+    from lastsam_core.checkpoints.canonical import learnable
     from lastsam_core.models.registry import ARCHITECTURES
 
     layout = found.layout
-    buffers = ("running_mean", "running_var", "num_batches_tracked")
     return {
         "arch": layout.arch,
         "title": ARCHITECTURES[layout.arch].title,
         "num_classes": layout.num_classes,
-        "parameters": sum(_count(entry.shape) for entry in layout.tensors if not entry.canonical.endswith(buffers)),
+        "parameters": sum(_count(entry.shape) for entry in learnable(layout)),
         "tensors": len(layout.tensors),
         "dtypes": sorted({entry.dtype for entry in layout.tensors}),
         "container": layout.container,
@@ -65,6 +65,10 @@ def _facts(found: CanonicalCheckpoint) -> dict[str, Any]:
         "convention": layout.convention,
         "keys": [entry.key for entry in layout.tensors],
         "companions": list(layout.companions),
+        "epoch": layout.epoch,
+        "optimizer": layout.optimizer and layout.optimizer.model_dump(),
+        "ema": layout.ema and list(layout.ema.wrapper),
+        "alternatives": list(layout.alternatives),
         "notes": list(found.notes),
     }
 
@@ -121,6 +125,16 @@ def _show(facts: dict[str, Any]) -> None:
         "keys": f"{first} ... {last} (convention {facts['convention']}, prefix {_printable(facts['prefix'])!r})",
         "also there": ", ".join(_printable(name) for name in facts["companions"]) or "nothing",
     }
+    if facts["epoch"] is not None:
+        rows["epoch"] = str(facts["epoch"])
+    if kept := facts["optimizer"]:
+        rows["optimizer"] = _optimizer(kept)
+    if facts["ema"]:
+        where = " > ".join(_printable(key) for key in facts["ema"])
+        rows["averaged"] = f'{where}; model.weights "ema" refines these'
+    if facts["alternatives"]:
+        others = ", ".join(facts["alternatives"])
+        rows["or else"] = f"{others}: equal shapes, and images tell which it is"
     if found := facts.get("evaluation"):
         test, scaled = found["test"], found["normalization"]
         accuracy = f"{percent(test['accuracy'])} ± {100 * test['stderr']:.2f} (n = {test['n']})"
@@ -130,6 +144,14 @@ def _show(facts: dict[str, Any]) -> None:
         typer.echo(f"{name + ':':15} {value}")
     for note in facts["notes"]:
         typer.echo(f"note: {note}")
+
+
+def _optimizer(kept: dict[str, Any]) -> str:
+    if not kept["usable"]:
+        return _printable(f"not usable: {kept['reason']}")
+    name = {"sgd": "SGD's momentum", "adam": "Adam's averages"}[kept["kind"]]
+    rate = "" if kept["lr"] is None else f" at lr {kept['lr']:g}"
+    return f'{name}{rate}; optimizer.state "checkpoint" starts with it'
 
 
 def _printable(text: str) -> str:

@@ -1,21 +1,30 @@
-"""A checkpoint file under this project's own names, with its values checked: what may go on to a trainer."""
+"""A checkpoint file under this project's own names, with its values checked: what may go on to a trainer.
+
+Beside the weights go an averaged copy of them (`ema.NAME`) and the optimizer's buffers (`momentum.NAME`, ...), where
+the file has them and they are sound; where they are not, a note says so and the weights go on alone.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
+from lastsam_core.checkpoints.beside import Beside
 from lastsam_core.checkpoints.layout import Layout, TensorEntry
-from lastsam_core.checkpoints.read import RawCheckpoint
+from lastsam_core.checkpoints.locate import Located
+from lastsam_core.checkpoints.optimizer import read_optimizer
+from lastsam_core.checkpoints.read import RawCheckpoint, at_place
 from lastsam_core.checkpoints.recognise import recognise
-from lastsam_core.checkpoints.tensors import FLOATS, RawTensor
-from lastsam_core.errors import CheckpointError, NonFiniteCheckpoint
+from lastsam_core.checkpoints.tensors import FLOATS, ITEM_SIZES, RawTensor, TensorRef
+from lastsam_core.checkpoints.values import all_finite, any_negative
+from lastsam_core.errors import CheckpointError, CoreError, NonFiniteCheckpoint
 from lastsam_core.models.registry import tensor_shapes
 
-__all__ = ["CanonicalCheckpoint", "canonicalise"]
+__all__ = ["EMA", "STATISTICS", "CanonicalCheckpoint", "canonicalise", "learnable"]
 
-CHUNK = 1 << 22
+EMA = "ema."
+"""What the names of the averaged weights start with in the canonical file."""
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""How the names of tensors end that no optimizer learns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,8 @@ class CanonicalCheckpoint:
     """Canonical key -> tensor, in the model's order, dtypes as stored."""
     notes: tuple[str, ...]
     """Sentences worth showing to the user."""
+    extras: dict[str, RawTensor] = field(default_factory=dict)
+    """Averaged weights and optimizer's buffers, under prefixed canonical keys."""
 
 
 def canonicalise(raw: RawCheckpoint, arch: str = "auto", num_classes: int | None = None) -> CanonicalCheckpoint:
@@ -36,11 +47,37 @@ def canonicalise(raw: RawCheckpoint, arch: str = "auto", num_classes: int | None
     UnknownArchitecture or ArchitectureMismatch where it is not that; NonFiniteCheckpoint where weights are NaN or
     infinite; CheckpointError where they are not floating-point or a variance is negative.
     """
+    main = _weights(raw, arch, num_classes)
+    layout, notes, extras = main.layout, list(main.notes), {}
+    # What the file's bytes can hold: tensors beside the weights that claim more share each other's numbers.
+    room = sum(map(len, raw.beside.storages.values())) - _bytes(main.tensors)
+    if raw.beside.averages:
+        ema, note = _averaged(raw, layout, room)
+        notes.append(note)
+        if ema is not None:
+            layout = layout.model_copy(update={"ema": ema.layout})
+            extras |= {EMA + name: tensor for name, tensor in ema.tensors.items()}
+            room -= _bytes(ema.tensors)
+    if raw.beside.optimizer is not None:
+        found, buffers = read_optimizer(raw.beside.optimizer, learnable(layout), raw.beside.storages, room)
+        layout = layout.model_copy(update={"optimizer": found})
+        extras |= buffers
+        if not found.usable:
+            notes.append(f"The optimizer's state in the file is not used: {found.reason}.")
+    return CanonicalCheckpoint(layout=layout, tensors=main.tensors, notes=tuple(notes), extras=extras)
+
+
+def learnable(layout: Layout) -> list[TensorEntry]:
+    """The model's parameters, in the file's order."""
+    return [entry for entry in layout.tensors if not entry.canonical.endswith(STATISTICS)]
+
+
+def _weights(raw: RawCheckpoint, arch: str, num_classes: int | None) -> CanonicalCheckpoint:
     found = recognise({key: tensor.shape for key, tensor in raw.tensors.items()}, arch, num_classes)
     canonical = {key: name for name, key in found.mapping.items()}
     for key, tensor in raw.tensors.items():
         _check_dtype(key, canonical[key], tensor)
-    broken = [key for key, tensor in raw.tensors.items() if not _all_finite(tensor)]
+    broken = [key for key, tensor in raw.tensors.items() if not all_finite(tensor)]
     if broken:
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         raise NonFiniteCheckpoint(
@@ -48,7 +85,7 @@ def canonicalise(raw: RawCheckpoint, arch: str = "auto", num_classes: int | None
             hint="The training that made this checkpoint diverged; take an earlier one.",
         )
     for key, tensor in raw.tensors.items():
-        if canonical[key].endswith("running_var") and _any_negative(tensor):
+        if canonical[key].endswith("running_var") and any_negative(tensor):
             raise CheckpointError(f"{key} holds a negative variance.", hint="The file is damaged; save it again.")
     entries = (
         TensorEntry(key=key, canonical=canonical[key], dtype=tensor.dtype, shape=tensor.shape)
@@ -62,13 +99,42 @@ def canonicalise(raw: RawCheckpoint, arch: str = "auto", num_classes: int | None
         tensors=tuple(entries),
         companions=raw.companions,
         holdout_id=raw.holdout_id,
+        counters=raw.counters,
+        epoch=raw.beside.epoch,
         arch=found.arch,
         num_classes=found.num_classes,
         convention=found.convention,
+        alternatives=tuple(getattr(found, "alternatives", ())),
     )
     order = (name for name in tensor_shapes(found.arch, found.num_classes) if name in found.mapping)
     tensors = {name: raw.tensors[found.mapping[name]] for name in order}
     return CanonicalCheckpoint(layout=layout, tensors=tensors, notes=found.notes)
+
+
+def _averaged(raw: RawCheckpoint, main: Layout, room: int) -> tuple[CanonicalCheckpoint | None, str]:
+    """The first averaged copy that is sound and of the same architecture, and a note on it."""
+    reason = ""
+    for located in raw.beside.averages:
+        where = " > ".join(located.wrapper)
+        try:
+            if _claimed(located) > room:
+                raise CheckpointError("They share their numbers with other tensors.")
+            copy = at_place(located, raw.container, raw.beside.storages, Beside())
+            found = _weights(copy, main.arch, main.num_classes)
+        except CoreError as error:
+            reason = reason or f"The averaged weights in the file ({where}) are not used: {error.message}"
+            continue
+        return found, f'The file also holds averaged weights ({where}); model.weights "ema" takes those.'
+    return None, reason
+
+
+def _claimed(located: Located) -> int:
+    refs = [ref for ref in located.tensors.values() if isinstance(ref, TensorRef)]
+    return sum(ref.numel * ITEM_SIZES.get(ref.dtype, 1) for ref in refs)
+
+
+def _bytes(tensors: dict[str, RawTensor]) -> int:
+    return sum(len(tensor.data) for tensor in tensors.values())
 
 
 def _check_dtype(key: str, canonical: str, tensor: RawTensor) -> None:
@@ -79,23 +145,3 @@ def _check_dtype(key: str, canonical: str, tensor: RawTensor) -> None:
         f"{key} is stored as {tensor.dtype}; weights are floating-point numbers.",
         hint="Save the unquantised weights, as float32, float16, bfloat16 or float64.",
     )
-
-
-def _all_finite(tensor: RawTensor) -> bool:
-    if tensor.dtype not in FLOATS:
-        return True
-    if tensor.dtype == "bfloat16":  # numpy has none: NaN and infinity are what has all eight exponent bits set
-        bits = np.frombuffer(tensor.data, dtype="<u2")
-        return all(((bits[at : at + CHUNK] & 0x7F80) != 0x7F80).all() for at in range(0, len(bits), CHUNK))
-    values = np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype).newbyteorder("<"))
-    # float64 weights are trained as float32, so they have to be finite there; a NaN fails the comparison as well.
-    largest = np.finfo(np.float16 if tensor.dtype == "float16" else np.float32).max
-    return all((np.abs(values[at : at + CHUNK]) <= largest).all() for at in range(0, len(values), CHUNK))
-
-
-def _any_negative(tensor: RawTensor) -> bool:
-    if tensor.dtype == "bfloat16":
-        bits = np.frombuffer(tensor.data, dtype="<u2")
-        return bool((bits > 0x8000).any())
-    values = np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype).newbyteorder("<"))
-    return bool((values < 0).any())

@@ -2,7 +2,8 @@
 
 `python -m lastsam_core.checkpoints.convert --arch auto [--num-classes N] IN OUT.safetensors OUT.json`
 
-Exit status 0: OUT.safetensors holds the tensors under canonical names, dtypes as uploaded, and OUT.json is
+Exit status 0: OUT.safetensors holds the tensors under canonical names, dtypes as uploaded, and beside them what
+canonical.py found worth keeping (averaged weights, the optimizer's buffers) under prefixed ones; OUT.json is
 `{"ok": true, "layout", "tensors", "bytes", "notes", "boxed"}`. Exit status 2: the file was refused, and OUT.json is
 `{"ok": false, "code", "message", "hint", "boxed"}`. Anything else (a limit of the parent's, a crash) leaves OUT.json
 empty. With --require-box a system without seccomp gets exit status 3 and nothing is read.
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _convert(data: memoryview, weights: BinaryIO, arch: str, num_classes: int | None) -> dict[str, Any]:
     checkpoint = canonicalise(read_checkpoint(data), arch, num_classes)
-    written = write_safetensors(weights, checkpoint.tensors, {"lastsam": "1"})
+    written = write_safetensors(weights, {**checkpoint.tensors, **checkpoint.extras}, {"lastsam": "1"})
     return {
         "ok": True,
         "layout": checkpoint.layout.model_dump(mode="json"),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Layout", "TensorEntry"]
+__all__ = ["Layout", "OptimizerFound", "TensorEntry"]
 
 
 class _Frozen(BaseModel):
@@ -24,6 +24,19 @@ class TensorEntry(_Frozen):
     """As stored, torch's name: float32, bfloat16, int64, ..."""
     shape: tuple[int, ...]
     """As stored; equal to the model's."""
+
+
+class OptimizerFound(_Frozen):
+    """The optimizer's state that lay beside the weights."""
+
+    usable: bool
+    """Whether a phase can start with it."""
+    reason: str = ""
+    """Why not, in words."""
+    kind: Literal["sgd", "adam"] | None = None
+    """Whose buffers they are: SGD's momentum, or Adam's and AdamW's two averages."""
+    lr: float | None = None
+    """Learning rate of its last step, of the first group."""
 
 
 class Layout(_Frozen):
@@ -44,6 +57,16 @@ class Layout(_Frozen):
     """Names of what else lay in the file; not carried over."""
     holdout_id: str | None = None
     """Names the training images that were kept from these weights, where the file says so (data/selection.py)."""
+    counters: dict[str, int] = {}
+    """Whole numbers among the tensors that are no part of the model (AveragedModel's n_averaged): written back."""
+    epoch: int | None = None
+    """What the file says of how far its training was."""
+    optimizer: OptimizerFound | None = None
+    """None where the file holds no optimizer's state."""
+    ema: Layout | None = None
+    """Where the averaged copy of the weights lies, if there is one beside them."""
+    alternatives: tuple[str, ...] = ()
+    """Other architectures whose tensors have the same names and shapes: which is meant, only images can tell."""
     arch: str
     """A name of lastsam_core.models.ARCHITECTURES."""
     num_classes: int

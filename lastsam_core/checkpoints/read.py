@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lastsam_core.checkpoints.beside import Beside, look_beside
 from lastsam_core.checkpoints.containers import Container, open_container
-from lastsam_core.checkpoints.locate import Kind, locate
+from lastsam_core.checkpoints.locate import Kind, Located, locate
 from lastsam_core.checkpoints.tensors import RawTensor, materialise
 from lastsam_core.errors import CheckpointError, NotACheckpoint
 
-__all__ = ["RawCheckpoint", "map_file", "read_checkpoint", "read_checkpoint_file"]
+__all__ = ["RawCheckpoint", "at_place", "map_file", "read_checkpoint", "read_checkpoint_file"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,10 @@ class RawCheckpoint:
     """Names of what else the file holds: optimizer, epoch, ..."""
     holdout_id: str | None = None
     """Which training images were kept from these weights, where the file says so."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """Whole numbers among the tensors that are no part of the model."""
+    beside: Beside = field(default_factory=Beside)
+    """What else the file holds, not checked yet."""
 
 
 def read_checkpoint_file(path: Path | str) -> RawCheckpoint:
@@ -54,11 +60,22 @@ def read_checkpoint(data: memoryview) -> RawCheckpoint:
     """The state dict among the bytes of a whole file; errors as in read_checkpoint_file."""
     opened = open_container(data)
     located = locate(opened.value)
+    beside = look_beside(opened.value, located.wrapper, opened.storages)
+    return at_place(located, opened.container, opened.storages, beside)
+
+
+def at_place(
+    located: Located, container: Container, storages: Mapping[str, memoryview], beside: Beside
+) -> RawCheckpoint:
+    """One state dict of the file with its bytes; CheckpointError or UnsafeCheckpoint where they are not there."""
+    counters = materialise(located.counters, storages)
     return RawCheckpoint(
-        container=opened.container,
+        container=container,
         wrapper=located.wrapper,
         kinds=located.kinds,
-        tensors=materialise(located.tensors, opened.storages),
+        tensors=materialise(located.tensors, storages),
         companions=located.companions,
         holdout_id=located.holdout_id,
+        counters={name: int.from_bytes(raw.data, "little", signed=True) for name, raw in counters.items()},
+        beside=beside,
     )

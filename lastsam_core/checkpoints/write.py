@@ -34,16 +34,22 @@ def save_checkpoint(
     layout: Layout | None = None,
     format: Format = "original",
     note: Mapping[str, Any] | None = None,
+    optimizer_state: Mapping[str, Any] | None = None,
+    epoch: int | None = None,
 ) -> None:
     """Writes canonical tensors to `path`.
 
     "original": container, wrapper, prefix, names, order and dtypes of `layout`, so it has to be given; BatchNorm's
     counters only if the upload had them; companions (optimizer, epoch, old accuracy) are not carried over. A wrapping
     dictionary gains a "lastsam" entry with the note, a bare state dict gains nothing. "safetensors": canonical names,
-    the note in the metadata. "pt": {"state_dict": canonical, "lastsam": note}.
+    the note in the metadata. "pt": {"state_dict": canonical, "lastsam": note}, and
+    with them "optimizer" and "epoch" where they are given: an optimizer's state_dict() and the epochs behind it, from
+    which a phase with optimizer.state "checkpoint" continues.
 
     `note` is JSON-able. NonFiniteCheckpoint where a weight is NaN or infinite in the dtype it is to be stored in.
     """
+    if format != "pt" and (optimizer_state is not None or epoch is not None):
+        raise ValueError('only the format "pt" has a place for the optimizer\'s state and the epoch')
     target = Path(path)
     if format == "original":
         if layout is None:
@@ -67,14 +73,15 @@ def save_checkpoint(
         value = _wrapped(tensors, layout, plain)
         write = write_legacy if layout.container == "legacy" else torch.save
     else:
-        value = {"state_dict": tensors} | ({} if plain is None else {"lastsam": plain})
+        optional = {"optimizer": _on_cpu(optimizer_state), "epoch": epoch, "lastsam": plain}
+        value = {"state_dict": tensors} | {name: part for name, part in optional.items() if part is not None}
         write = torch.save
     with _Appearing(target) as file:
         write(value, file)
 
 
 def _as_uploaded(state_dict: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    tensors = {}
+    tensors = {name: torch.tensor(value, dtype=torch.int64) for name, value in layout.counters.items()}
     for entry in layout.tensors:
         value = state_dict.get(entry.canonical)
         if value is None:
@@ -83,6 +90,17 @@ def _as_uploaded(state_dict: Mapping[str, Tensor], layout: Layout) -> dict[str, 
             raise ValueError(f"{entry.canonical} is {list(value.shape)}, the original has {list(entry.shape)}")
         tensors[entry.key] = value.detach().to("cpu", getattr(torch, entry.dtype)).contiguous().clone()
     return tensors
+
+
+def _on_cpu(value: Any) -> Any:
+    """The same, with every tensor copied to the CPU; dictionaries and lists as plain ones."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().contiguous().clone()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(part) for part in value)
+    return value
 
 
 def _wrapped(tensors: dict[str, Tensor], layout: Layout, note: object) -> object:

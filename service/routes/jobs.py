@@ -26,7 +26,15 @@ from service.estimate import estimate, warnings
 from service.ids import JobId, cursor
 from service.intake import Recognised, fingerprint, recognise, submit
 from service.openapi import JOB_BODY
-from service.orders import JobOrder, check_fit, check_here, missing_checkpoint, order_from_form, order_from_json
+from service.orders import (
+    JobOrder,
+    check_beside,
+    check_fit,
+    check_here,
+    missing_checkpoint,
+    order_from_form,
+    order_from_json,
+)
 from service.problems import RequestInvalid
 from service.schemas import JobView, ListOf, Validation, respond
 from service.services import Here, Services, bounded, in_thread
@@ -199,7 +207,7 @@ async def _asked(request: Request, caller: Caller, here: Services, key: str | No
         if order.checkpoint_id is not None:
             row = await in_thread(lambda: _checkpoint(here, caller, order.checkpoint_id or ""))
             found = Recognised(arch=row.arch, num_classes=row.num_classes, known=row)
-            check_fit(recipe, data, arch=found.arch, num_classes=found.num_classes)
+            _check(recipe, data, found)
         yield Asked(order=order, recipe=recipe, data=data, found=found, idempotency=idempotency, before=before)
         return
     async with receive(request, here) as body:
@@ -214,7 +222,7 @@ async def _asked(request: Request, caller: Caller, here: Services, key: str | No
             return
         wanted = recipe.model
         async with recognise(here, caller, body, arch=wanted.arch, num_classes=wanted.num_classes) as found:
-            check_fit(recipe, data, arch=found.arch, num_classes=found.num_classes)
+            _check(recipe, data, found)
             yield Asked(order=order, recipe=recipe, data=data, found=found, idempotency=idempotency)
 
 
@@ -236,6 +244,11 @@ def _checkpoint(here: Services, caller: Caller, id: str) -> Checkpoint:
     with here.database.read() as session:
         # The shape is checked first: PostgreSQL cannot even be asked for some strings.
         return repository.checkpoint(session, id if is_id(id, "ckpt") else "ckpt_unknown", owner=caller.sees)
+
+
+def _check(recipe: Recipe, data: DatasetInfo, found: Recognised) -> None:
+    check_fit(recipe, data, arch=found.arch, num_classes=found.num_classes, alternatives=found.alternatives)
+    check_beside(recipe, found.offered)
 
 
 def _recognised(found: Recognised | None) -> dict[str, Any] | None:
