@@ -107,6 +107,20 @@ def checkpoint_file(
     return path
 
 
+def whole_checkpoint_file(path: Path, *, seed: int = 0) -> Path:
+    """Weights, an average of them, SGD's momentum and the epoch: what a training script keeps to go on from."""
+    torch.manual_seed(seed)
+    model = create_model("resnet20-a")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter) / 100
+    optimizer.step()
+    average = {name: value * 2 for name, value in model.state_dict().items()}
+    value = {"epoch": 3, "state_dict": model.state_dict(), "state_dict_ema": average}
+    torch.save({**value, "optimizer": optimizer.state_dict()}, path)
+    return path
+
+
 def digest_of(state: dict[str, torch.Tensor]) -> str:
     """sha256 over all tensors, in order."""
     digest = hashlib.sha256()

@@ -12,7 +12,7 @@ import pytest
 from lastsam_core.data.catalogue import available
 from lastsam_core.recipe import Recipe
 from lastsam_jobs.errors import JobsError
-from service.orders import check_fit, check_here, order_from_form, order_from_json
+from service.orders import check_beside, check_fit, check_here, order_from_form, order_from_json
 from tests.factories import write_tiny_npz
 
 
@@ -123,3 +123,22 @@ def test_checkpoint_recipe_and_dataset_must_fit(tmp_path: Path) -> None:
         with pytest.raises(JobsError) as refused:
             check_fit(recipe, data[name], arch="resnet20-a", num_classes=10)
         assert pointers(refused.value) == [pointer]
+    named = Recipe.model_validate({"model": {"arch": "resnet20-b"}})
+    check_fit(named, data["digits"], arch="resnet20-a", num_classes=10, alternatives=["resnet20-b"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "pointer", "says"),
+    [
+        ({"model": {"weights": "ema"}}, "/model/weights", "model.weights"),
+        ({"optimizer": {"state": "checkpoint"}}, "/optimizer/state", "fresh"),
+    ],
+)
+def test_what_the_file_does_not_hold_cannot_be_asked_for(spec: dict[str, Any], pointer: str, says: str) -> None:
+    # As rows of before these fields were known have it.
+    old = {"container": "zip", "kinds": ["dict"], "tensors": [], "arch": "a", "num_classes": 10, "convention": "x"}
+    check_beside(Recipe(), {})
+    with pytest.raises(JobsError) as refused:
+        check_beside(Recipe.model_validate(spec), old)
+    assert (refused.value.status, pointers(refused.value)) == (422, [pointer])
+    assert says in (refused.value.hint or "")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.factories import write_tiny_npz
+from tests.factories import whole_checkpoint_file, write_tiny_npz
 from tests.lastsam.conftest import Cli
 
 
@@ -24,6 +24,22 @@ def test_what_was_recognised(cli: Cli, net: Path) -> None:
     assert status == 0
     assert "269,722 in" in out
     assert "convention" in out
+
+
+def test_what_lies_beside_the_weights(cli: Cli, net: Path, tmp_path: Path) -> None:
+    path = whole_checkpoint_file(tmp_path / "whole.pt")
+    facts = json.loads(cli("inspect", path, "--json")[1])
+    assert (facts["epoch"], facts["ema"], facts["alternatives"]) == (3, ["state_dict_ema"], [])
+    assert facts["optimizer"] == {"usable": True, "reason": "", "kind": "sgd", "lr": 0.05}
+    out = cli("inspect", path)[1]
+    assert "SGD's momentum at lr 0.05" in out
+    assert "state_dict_ema" in out
+    content = torch.load(path)
+    content["optimizer"]["state"].clear()
+    torch.save(content, path)
+    assert "optimizer:      not usable: it holds no momentum" in cli("inspect", path)[1]
+    bare = json.loads(cli("inspect", net, "--json")[1])
+    assert (bare["epoch"], bare["optimizer"], bare["ema"]) == (3, None, None)
 
 
 def test_how_good_it_is(cli: Cli, net: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lastsam_jobs import repository
+from tests.factories import whole_checkpoint_file
 from tests.service.conftest import NOTHING, SPEC, Api, stored
 
 RAW = {"Content-Type": "application/octet-stream"}
@@ -29,6 +31,31 @@ def test_a_raw_upload_is_recognised_once(api: Api, net: bytes) -> None:
     assert api.get(f"/checkpoints/{made['id']}").json() == made
     assert api.get("/checkpoints").json() == {"object": "list", "data": [made], "has_more": False}
     assert stored(api.here) == {"checkpoints": 1, "jobs": 0, "artifacts": 2, "files": 2}
+
+
+def test_what_lies_beside_the_weights_is_shown_and_can_be_asked_for(api: Api, net: bytes, tmp_path: Path) -> None:
+    bare = api.post("/checkpoints", content=net, headers=RAW).json()
+    whole = api.post("/checkpoints", content=whole_checkpoint_file(tmp_path / "c").read_bytes(), headers=RAW).json()
+    shown = whole["recognised"]
+    assert shown["optimizer"] == {"usable": True, "reason": "", "kind": "sgd", "lr": 0.05}
+    assert (shown["epoch"], shown["ema"], shown["alternatives"]) == (3, True, [])
+    assert (bare["recognised"]["optimizer"], bare["recognised"]["ema"]) == (None, False)
+    for part in ({"model": {"weights": "ema"}}, {"optimizer": {"state": "checkpoint"}}):
+        order = {"spec": SPEC | part}
+        assert api.post("/jobs", json={**order, "checkpoint_id": whole["id"]}).status_code == 202
+        refused = api.post("/jobs", json={**order, "checkpoint_id": bare["id"]})
+        assert (refused.status_code, refused.json()["code"]) == (422, "checkpoint_lacks")
+        assert api.submit(net, order["spec"]).json()["code"] == "checkpoint_lacks"
+
+
+def test_a_row_of_an_older_version_is_shown(api: Api, net: bytes) -> None:
+    id = api.post("/checkpoints", content=net, headers=RAW).json()["id"]
+    with api.here.database.write() as session:
+        row = repository.checkpoint(session, id)
+        row.layout = {k: v for k, v in row.layout.items() if k not in ("epoch", "optimizer", "ema", "alternatives")}
+    shown = api.get(f"/checkpoints/{id}").json()["recognised"]
+    assert (shown["epoch"], shown["optimizer"], shown["ema"], shown["alternatives"]) == (None, None, False, [])
+    assert api.post("/jobs", json={"checkpoint_id": id, "spec": SPEC}).status_code == 202
 
 
 def test_what_was_uploaded_comes_back(api: Api, net: bytes) -> None:
