@@ -26,6 +26,7 @@ TORCH_FREE_CORE = (
     "lastsam_core.models.registry",
     "lastsam_core.data.catalogue",
     "lastsam_core.checkpoints.layout",
+    "lastsam_core.checkpoints.offers",
     "lastsam_core.checkpoints.convert",
 )
 
