@@ -84,10 +84,12 @@ def _evaluation(
     checkpoint: Path, arch: str, data: str, folder: Path, device: str | None, threads: int | None
 ) -> dict[str, Any]:
     from lastsam_core.checkpoints import load_checkpoint
-    from lastsam_core.data import find_normalization, load_dataset, report_batches, split
+    from lastsam_core.data import load_dataset, report_batches, split
+    from lastsam_core.delivery import Source
     from lastsam_core.environment import pick_device, prepare_process
     from lastsam_core.evaluation import evaluate
-    from lastsam_core.recipe import Data
+    from lastsam_core.identify import identify
+    from lastsam_core.recipe import Recipe
     from lastsam_core.refining import check_fit
 
     here = settings()
@@ -96,12 +98,17 @@ def _evaluation(
     loaded = load_checkpoint(checkpoint, arch=arch)
     dataset = load_dataset(data, folder)
     check_fit(loaded.layout, dataset)
-    model = loaded.model.to(place)
-    scaled = find_normalization(model, dataset)
-    parts = split(Data(name=data), chooses=False, provenance=None, dataset=dataset)
-    test = evaluate(model, report_batches(dataset, parts, scaled.channels, place))
+    recipe = Recipe.model_validate({"model": {"arch": arch}, "data": {"name": data}})
+    source = Source(model=loaded.model, layout=loaded.layout, sha256="", filename=checkpoint.name)
+    found = identify(source, recipe, dataset, device=place)
+    scaled = found.normalization
+    parts = split(recipe.data, chooses=False, provenance=None, dataset=dataset)
+    test = evaluate(found.source.model.to(place), report_batches(dataset, parts, scaled.channels, place))
     return {
         "data": data,
+        "arch": found.source.layout.arch,
+        "architectures": found.tried,
+        "notes": list(found.notes),
         "test": test.as_json(),
         "normalization": {
             "name": scaled.name,
@@ -140,6 +147,7 @@ def _show(facts: dict[str, Any]) -> None:
         accuracy = f"{percent(test['accuracy'])} ± {100 * test['stderr']:.2f} (n = {test['n']})"
         rows["test accuracy"] = f"{accuracy} on {found['data']}, NLL {test['nll']:.4f}, ECE {test['ece']:.4f}"
         rows["normalisation"] = f"{scaled['name']}: {scaled['how']}"
+        facts["notes"] += found["notes"]
     for name, value in rows.items():
         typer.echo(f"{name + ':':15} {value}")
     for note in facts["notes"]:

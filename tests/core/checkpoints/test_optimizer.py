@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,9 @@ from torch import Tensor, nn
 
 from lastsam_core.checkpoints import CanonicalCheckpoint, canonicalise, load_checkpoint, read_checkpoint_file
 from lastsam_core.checkpoints.canonical import learnable
+from lastsam_core.checkpoints.inert import Opaque
+from lastsam_core.checkpoints.optimizer import read_optimizer
+from lastsam_core.checkpoints.tensors import StorageRef, TensorRef, UnsupportedTensor
 from lastsam_core.models import create_model
 from tests.core.checkpoints.files import saved, write
 from tests.core.models.randomise import randomise
@@ -304,3 +309,39 @@ def test_other_optimizers_and_other_orders_are_not_mistaken(tmp_path: Path) -> N
     assert order is not None
     assert "neither" in rms.reason
     assert "order" in order.reason
+
+
+def replaced(tree: Any, draw: random.Random, junk: Any) -> Any:
+    """A copy of a tree of dictionaries and lists in which something, anywhere, is something else."""
+    if not isinstance(tree, dict | list) or not tree or draw.random() < 0.15:
+        return junk
+    made = tree.copy()
+    key = draw.choice(list(tree)) if isinstance(tree, dict) else draw.randrange(len(tree))
+    made[key] = replaced(tree[key], draw, junk)
+    return made
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_whatever_stands_in_the_state_the_reader_comes_back(kind: type[torch.optim.Optimizer], tmp_path: Path) -> None:
+    model, optimizer = stepped(kind)
+    raw = read_checkpoint_file(
+        write(tmp_path / "c", saved({"net": model.state_dict(), "optimizer": optimizer.state_dict()}))
+    )
+    parameters = learnable(canonicalise(raw).layout)
+    saved_state = raw.beside.optimizer
+    assert saved_state is not None
+    storages = raw.beside.storages
+    far = TensorRef(
+        storage=StorageRef(key="999", dtype="float32", item=4, begin=0, size=4),
+        dtype="float32", offset=2**61, shape=(2**61,), stride=(1,),
+    )  # fmt: skip
+    junk: list[Any] = [None, {}, [], "x", b"x", -1, 0, True, 2**70, float("nan"), float("inf"), (1,), [[]], {0: {}}]
+    junk += [far, dataclasses.replace(far, shape=()), UnsupportedTensor(kind="sparse"), Opaque("x"), saved_state]
+    draw = random.Random(3)
+    usable = 0
+    for _ in range(600):
+        state = {key: replaced(value, draw, draw.choice(junk)) for key, value in saved_state.items()}
+        found, tensors = read_optimizer(state, parameters, storages, 10**9)
+        assert found.usable is bool(tensors) is not bool(found.reason)
+        usable += found.usable
+    assert 20 < usable < 580

@@ -49,7 +49,10 @@ def test_how_good_it_is(cli: Cli, net: Path, tmp_path: Path) -> None:
     assert found["test"]["n"] == 40
     assert 0 <= found["test"]["accuracy"] <= 0.5
     assert len(found["normalization"]["mean"]) == 3
-    assert "test accuracy:" in cli("inspect", net, *options)[1]
+    assert [one["arch"] for one in found["architectures"]] == [found["arch"]] == ["resnet20-a"]
+    shown = cli("inspect", net, *options)[1]
+    assert "test accuracy:" in shown
+    assert "note: Recognised by its shapes" in shown
 
 
 def test_evaluating_on_a_dataset_that_is_not_there(cli: Cli, net: Path, tmp_path: Path) -> None:
