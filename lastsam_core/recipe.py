@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-__all__ = ["PRESETS", "Channels", "Recipe", "preset"]
+__all__ = ["Channels", "Recipe"]
 
 DEFAULT_RHO = {"sam": 0.05, "asam": 0.5, "sgd": 0.0}
 
@@ -372,29 +372,3 @@ class Recipe(Part):
     def digest(self) -> str:
         """sha256 of the canonical JSON: two recipes with equal digests run the same phase."""
         return hashlib.sha256(self.resolved().model_dump_json().encode()).hexdigest()
-
-
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "lastsam-asam": ("LastSAM's best: 50 epochs of ASAM, entering the cosine where SGD left it.", {}),
-    "lastsam-sam": (
-        "50 epochs of SAM with the radius that LastSAM found best for it.",
-        {"method": {"name": "sam", "rho": 0.1}},
-    ),
-    "quick": (
-        "Five epochs of ASAM at a small learning rate, without label smoothing: a first look on a CPU.",
-        {"epochs": 5, "optimizer": {"lr": 0.02}, "label_smoothing": 0.0, "precision": "bf16"},
-    ),
-    "careful": (
-        "LastSAM-ASAM that gives the uploaded weights back unless held-out images support the refined ones.",
-        {"deliver": {"which": "best", "gate": "never_worse"}},
-    ),
-    "sgd-control": (
-        "The same phase without a perturbation: what more training alone gives.",
-        {"method": {"name": "sgd"}},
-    ),
-}
-
-
-def preset(name: str) -> Recipe:
-    """The named preset as a recipe; KeyError where there is none of that name."""
-    return Recipe.model_validate(PRESETS[name][1])

@@ -30,7 +30,7 @@ def build_spec(spec: str | None, preset: str | None, fields: list[str] | None) -
     """The spec as it will be sent; CommandError where one of the three cannot be read."""
     made: dict[str, Any] = {}
     if preset is not None:
-        from lastsam_core.recipe import PRESETS
+        from lastsam_core.presets import PRESETS
 
         if preset not in PRESETS:
             raise CommandError(f"There is no preset {preset!r}.", hint=f"Known: {', '.join(PRESETS)}.")

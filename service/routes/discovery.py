@@ -9,7 +9,8 @@ from fastapi import APIRouter
 
 from lastsam_core.data.catalogue import available
 from lastsam_core.models.registry import ARCHITECTURES
-from lastsam_core.recipe import PRESETS, Recipe, preset
+from lastsam_core.presets import PRESETS, preset
+from lastsam_core.recipe import Recipe
 from service.auth import Reader
 from service.schemas import ListOf
 from service.services import Here, bounded

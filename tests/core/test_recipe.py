@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lastsam_core.recipe import PRESETS, Recipe, preset
+from lastsam_core.presets import preset
+from lastsam_core.recipe import Recipe
 
 
 def test_defaults_are_lastsam_asam() -> None:
@@ -79,9 +80,3 @@ def test_passes_a_step() -> None:
     assert Recipe().resolved().passes_per_step == 2
     assert preset("sgd-control").resolved().passes_per_step == 1
     assert Recipe.model_validate({"method": {"rho": 0}}).resolved().passes_per_step == 1
-
-
-def test_presets_are_recipes_with_a_sentence() -> None:
-    for name, (sentence, _) in PRESETS.items():
-        assert sentence.endswith(".")
-        assert preset(name).resolved()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lastsam_core.recipe import PRESETS, Recipe
+from lastsam_core.presets import PRESETS
+from lastsam_core.recipe import Recipe
 from tests.factories import write_tiny_npz
 from tests.service.conftest import Api
 
