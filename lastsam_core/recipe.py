@@ -357,11 +357,13 @@ class Recipe(Part):
         """A training from scratch as two: plain descent up to `epoch`, then this recipe's method to the end.
 
         The second is what refines the first one's checkpoint: with the same seed it gives the same bits as both in one.
+        Its optimizer.state says whether it takes over the first one's momentum.
         """
         if not 0 < epoch < self.epochs:
             raise ValueError(f"the method must begin within the {self.epochs} epochs, after at least one; got {epoch}")
         place = epoch / self.epochs
-        plain = {"method": Method(name="sgd"), "epochs": epoch}
+        fresh = self.optimizer.model_copy(update={"state": "fresh"})
+        plain = {"method": Method(name="sgd"), "epochs": epoch, "optimizer": fresh}
         begun = self.schedule.model_copy(update={"entry": "restart", "leave_at": place})
         rest = self.schedule.model_copy(update={"entry": "continue", "enter_at": place, "leave_at": 1.0})
         return (

@@ -54,6 +54,11 @@ def train(
     recipe = recipe.resolved()
     if recipe.model.arch == "auto":
         raise CoreError("Training from scratch needs an architecture.", hint="Set model.arch, for instance resnet20-a.")
+    if recipe.optimizer.state == "checkpoint" and switch_at is None:
+        raise CoreError(
+            "Training from scratch has no checkpoint to take the optimizer's state from.",
+            hint="Leave optimizer.state out, or switch from SGD to the method on the way (switch_at).",
+        )
     if recipe.schedule.entry != "restart":
         recipe = recipe.model_copy(update={"schedule": recipe.schedule.model_copy(update={"entry": "restart"})})
     prepare_process(threads=threads, tf32=recipe.precision == "tf32")
@@ -73,15 +78,19 @@ def train(
     batches = train_batches(dataset, parts, recipe, channels, place)
     task = Classification(label_smoothing=recipe.label_smoothing)
     passes = 0
+    phase: Phase | None = None
     report({"type": "stage", "stage": "training"})
     for part in (recipe,) if switch_at is None else _halves(recipe, switch_at):
-        phase = Phase(model, part, batches, task, between_steps=progress.between_steps)
+        before, phase = phase, Phase(model, part, batches, task, between_steps=progress.between_steps)
+        if before is not None and part.optimizer.state == "checkpoint":
+            phase.optimizer.base.load_state_dict(before.optimizer.base.state_dict())
         for epoch in phase.run():
             number = progress.epochs + epoch.epoch
             row = asdict(epoch) | {"epoch": number, "images_per_second": epoch.units_per_second}
             report({"type": "epoch", **row})
         progress.end_of(phase)
         passes += phase.optimizer.passes
+    assert phase is not None
     test = evaluate(model, report_batches(dataset, parts, channels, place)).as_json()
     result: dict[str, Any] = {
         "type": "result",
@@ -101,7 +110,14 @@ def train(
         "holdout_id": parts.holdout_id,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(model.state_dict(), out, format="pt", note=note)
+    save_checkpoint(
+        model.state_dict(),
+        out,
+        format="pt",
+        note=note,
+        optimizer_state=phase.optimizer.base.state_dict(),
+        epoch=progress.epochs,
+    )
     report(result)
     return result
 

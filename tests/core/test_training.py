@@ -22,7 +22,7 @@ def test_train_then_refine(tmp_path: Path) -> None:
     out = tmp_path / "model.pt"
     result = train(Recipe.model_validate(SPEC), data_dir=tmp_path / "data", out=out)
     assert result["test"]["n"] == 100
-    assert set(torch.load(out, weights_only=True)) == {"state_dict", "lastsam"}
+    assert set(torch.load(out, weights_only=True)) == {"state_dict", "optimizer", "epoch", "lastsam"}
     receipt = refine(
         out, Recipe.model_validate(SMALL), data_dir=tmp_path / "data", out_dir=tmp_path / "out", report=lambda _: None
     )
@@ -31,12 +31,16 @@ def test_train_then_refine(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "weights.original").exists()
 
 
+@pytest.mark.parametrize("momentum", ["fresh", "checkpoint"])
 @pytest.mark.parametrize("method", [{"name": "sam", "rho": 0.1}, {"name": "asam"}])
-def test_lastsam_in_one_run_is_train_and_refine_bit_for_bit(tmp_path: Path, method: dict[str, Any]) -> None:
+def test_lastsam_in_one_run_is_train_and_refine_bit_for_bit(
+    tmp_path: Path, method: dict[str, Any], momentum: str
+) -> None:
     write_tiny_npz(tmp_path / "data")
     channels = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
     data = {"data": SMALL["data"] | {"normalization": channels}}
-    whole = Recipe.model_validate(SPEC | data | {"method": method, "epochs": 3, "schedule": {"entry": "restart"}})
+    way = {"method": method, "epochs": 3, "schedule": {"entry": "restart"}}
+    whole = Recipe.model_validate(SPEC | data | way | {"optimizer": {"lr": 0.05, "state": momentum}})
     made = train(whole, data_dir=tmp_path / "data", out=tmp_path / "whole.pt", switch_at=2)
 
     plain, sharp = whole.split_at(2)
@@ -62,6 +66,12 @@ def test_the_switch_lies_within_the_epochs(tmp_path: Path) -> None:
                 switch_at=wrong,
             )
     assert not (tmp_path / "x.pt").exists()
+
+
+def test_there_is_no_momentum_to_start_with(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(SPEC | {"optimizer": {"state": "checkpoint"}})
+    with pytest.raises(CoreError, match="no checkpoint"):
+        train(recipe, data_dir=tmp_path, out=tmp_path / "x.pt")
 
 
 def test_an_architecture_is_needed(tmp_path: Path) -> None:
