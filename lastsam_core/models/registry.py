@@ -1,91 +1,52 @@
-"""The architectures that are known here, by name, and their tensors' shapes; torch is imported only to build one.
+"""The architectures that can be used here, by name: those of zoo.py, then those of installed plug-ins.
 
-The shapes lie in shapes.json, which `python -m lastsam_core.models.shapes` writes from the models themselves.
+Importing this module loads neither torch nor plug-ins: plug-ins are loaded when a name is not one of ours or when all
+names are wanted, torch when a network is built.
 """
 
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from lastsam_core.errors import UnknownArchitecture
+from lastsam_core.models.architecture import Architecture
+from lastsam_core.models.plugins import load_plugins
+from lastsam_core.models.tensor_lists import is_described, tensor_list
+from lastsam_core.models.zoo import ZOO
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ARCHITECTURES", "Architecture", "architecture", "create_model", "head_weight", "tensor_shapes"]
-
-SHAPES_FILE = Path(__file__).with_name("shapes.json")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """A network that checkpoints can belong to."""
-
-    name: str
-    """What recipes call it."""
-    title: str
-    """What people call it."""
-    family: str
-    """resnet or wide_resnet."""
-    parameters: int
-    """Learned numbers, at 10 classes."""
-    source: str
-    """The paper."""
-    builder: str
-    """`module:function` that makes it."""
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """What the builder is called with, besides num_classes."""
-    image_size: int = 32
-    """Pixels a side of its input."""
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "architecture",
+    "create_model",
+    "head_weight",
+    "recognisable",
+    "tensor_shapes",
+    "where_names_are",
+]
 
 
-def _resnet(depth: int, shortcut: str, parameters: int) -> Architecture:
-    kind = "parameter-free shortcuts" if shortcut == "a" else "projection shortcuts"
-    return Architecture(
-        name=f"resnet{depth}-{shortcut}",
-        title=f"ResNet-{depth} for CIFAR, {kind} (option {shortcut.upper()})",
-        family="resnet",
-        parameters=parameters,
-        source="He et al. 2016, arXiv:1512.03385, sec. 4.2",
-        builder="lastsam_core.models.resnet:resnet",
-        arguments={"depth": depth, "shortcut": shortcut},
-    )
+class _Registry(Mapping[str, Architecture]):
+    """Name -> architecture, ours first."""
+
+    def __getitem__(self, name: str) -> Architecture:
+        return ZOO[name] if name in ZOO else load_plugins()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from ZOO
+        yield from load_plugins()
+
+    def __len__(self) -> int:
+        return len(ZOO) + len(load_plugins())
 
 
-def _wide(depth: int, widen: int, parameters: int) -> Architecture:
-    return Architecture(
-        name=f"wrn-{depth}-{widen}",
-        title=f"Wide ResNet {depth}-{widen}",
-        family="wide_resnet",
-        parameters=parameters,
-        source="Zagoruyko and Komodakis 2016, arXiv:1605.07146",
-        builder="lastsam_core.models.wide_resnet:wide_resnet",
-        arguments={"depth": depth, "widen": widen},
-    )
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    known.name: known
-    for known in (
-        _resnet(20, "a", 269_722),
-        _resnet(20, "b", 272_474),
-        _resnet(32, "a", 464_154),
-        _resnet(32, "b", 466_906),
-        _resnet(44, "a", 658_586),
-        _resnet(44, "b", 661_338),
-        _resnet(56, "a", 853_018),
-        _resnet(56, "b", 855_770),
-        _wide(28, 10, 36_479_194),
-        _wide(28, 2, 1_467_610),
-        _wide(16, 8, 10_961_370),
-    )
-}
+ARCHITECTURES: Mapping[str, Architecture] = _Registry()
 
 
 def architecture(name: str) -> Architecture:
@@ -94,9 +55,12 @@ def architecture(name: str) -> Architecture:
         return known
     near = difflib.get_close_matches(name.lower(), ARCHITECTURES, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    raise UnknownArchitecture(
-        f"There is no architecture called {name[:100]!r}.", hint=f"{hint}Known are: {', '.join(ARCHITECTURES)}."
-    )
+    raise UnknownArchitecture(f"There is no architecture called {name[:100]!r}.", hint=f"{hint}{where_names_are()}")
+
+
+def where_names_are() -> str:
+    """A sentence for hints."""
+    return f"All {len(ARCHITECTURES)} names: GET /architectures, or lastsam_core.models.ARCHITECTURES."
 
 
 def create_model(name: str, *, num_classes: int = 10) -> nn.Module:
@@ -108,19 +72,20 @@ def create_model(name: str, *, num_classes: int = 10) -> nn.Module:
 
 
 def tensor_shapes(name: str, num_classes: int = 10) -> dict[str, tuple[int, ...]]:
-    """Canonical key -> shape, in the order of the model's state_dict, BatchNorm's counters included."""
-    architecture(name)
-    entry = _shapes()[name]
-    head = set(entry["head"])
-    return {key: (num_classes, *shape[1:]) if key in head else tuple(shape) for key, shape in entry["tensors"].items()}
+    """Canonical key -> shape, in the order of the model's state_dict, BatchNorm's counters included.
+
+    UnknownArchitecture where there is no such architecture, or where a plug-in does not describe its tensors.
+    """
+    known = tensor_list(architecture(name))
+    head = set(known.head)
+    return {key: (num_classes, *shape[1:]) if key in head else shape for key, shape in known.tensors.items()}
+
+
+def recognisable() -> list[str]:
+    """The names of all architectures whose tensors are known without building them (or with, if torch is loaded)."""
+    return [*ZOO, *(name for name, known in load_plugins().items() if is_described(known))]
 
 
 def head_weight(name: str) -> str:
     """The canonical key of the last layer's weight [num_classes, features]."""
-    architecture(name)
-    return _shapes()[name]["head"][0]
-
-
-@functools.cache
-def _shapes() -> dict[str, Any]:
-    return json.loads(SHAPES_FILE.read_text())
+    return tensor_list(architecture(name)).head[0]

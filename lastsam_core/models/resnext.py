@@ -1,0 +1,70 @@
+"""The CIFAR ResNeXts: three stages of bottlenecks on 256, 512 and 1024 channels with grouped 3x3 convolutions.
+
+Xie et al. 2017, sec. 4.3 (arXiv:1611.05431), depth 9n + 2. The stem is the paper's 3x3 convolution, as in pytorchcv and
+homura (4,775,754 parameters as 29-32x4d), or a 1x1 convolution, as in kuangliu's port.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["ResNeXt", "resnext"]
+
+
+class ResNeXtBlock(nn.Module):
+    """conv1x1-BN-ReLU-grouped conv3x3-BN-ReLU-conv1x1-BN plus the shortcut, then ReLU (Xie et al. 2017, fig. 3c)."""
+
+    def __init__(self, channels_in: int, inner: int, channels: int, groups: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride=stride, padding=1, groups=groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            projection = nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + self.shortcut(x))
+
+
+class ResNeXt(nn.Module):
+    """x [N, 3, 32, 32] -> logits [N, num_classes]; `blocks` a stage, so depth = 9 blocks + 2.
+
+    `groups` of `width` channels in the first stage, width doubling with each; `stem`: side of the first kernel.
+    """
+
+    def __init__(self, *, blocks: int, groups: int, width: int, stem: int = 3, num_classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, stem, padding=stem // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = _stage(64, groups * width, 256, groups, blocks, 1)
+        self.layer2 = _stage(256, 2 * groups * width, 512, groups, blocks, 2)
+        self.layer3 = _stage(512, 4 * groups * width, 1024, groups, blocks, 2)
+        self.fc = nn.Linear(1024, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+def _stage(channels_in: int, inner: int, channels: int, groups: int, blocks: int, stride: int) -> nn.Sequential:
+    first = ResNeXtBlock(channels_in, inner, channels, groups, stride)
+    return nn.Sequential(first, *(ResNeXtBlock(channels, inner, channels, groups, 1) for _ in range(blocks - 1)))
+
+
+def resnext(depth: int, groups: int, width: int, stem: int = 3, num_classes: int = 10) -> ResNeXt:
+    """ResNeXt-depth-groups x width d (29, 32, 4); ValueError where depth is not 9n + 2."""
+    if depth < 11 or (depth - 2) % 9:
+        raise ValueError(f"a CIFAR ResNeXt has 9n + 2 layers, not {depth}")
+    return ResNeXt(blocks=(depth - 2) // 9, groups=groups, width=width, stem=stem, num_classes=num_classes)
