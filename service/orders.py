@@ -17,7 +17,7 @@ from lastsam_core.checkpoints.layout import Layout
 from lastsam_core.checkpoints.offers import check_offer
 from lastsam_core.data.catalogue import DatasetInfo, available
 from lastsam_core.errors import CheckpointError, UnknownArchitecture
-from lastsam_core.models.registry import architecture, tensor_shapes
+from lastsam_core.models.registry import architecture
 from lastsam_core.recipe import Channels, Recipe
 from service.multipart import FIELD_BYTES, FILE
 from service.problems import BadRequest, RequestInvalid, SpecInvalid, printable, validation_errors
@@ -160,7 +160,7 @@ def check_fit(
     if data.classes is not None and data.classes != num_classes:
         message = f"The checkpoint tells {num_classes} classes apart, {data.name} has {data.classes}."
         raise _at("/data/name", message, "Name the dataset that the checkpoint was trained on.", "dataset_mismatch")
-    wanted = next(iter(tensor_shapes(arch).values()))[1]
+    wanted = architecture(arch).channels
     if data.image is not None and data.image[-1] != wanted:
         message = f"{arch} takes images of {wanted} channels, those of {data.name} have {data.image[-1]}."
         raise _at("/data/name", message, "Name the dataset that the checkpoint was trained on.", "dataset_mismatch")

@@ -102,9 +102,9 @@ def _weights(raw: RawCheckpoint, arch: str, num_classes: int | None) -> Canonica
         counters=raw.counters,
         epoch=raw.beside.epoch,
         arch=found.arch,
+        alternatives=found.alternatives,
         num_classes=found.num_classes,
         convention=found.convention,
-        alternatives=tuple(getattr(found, "alternatives", ())),
     )
     order = (name for name in tensor_shapes(found.arch, found.num_classes) if name in found.mapping)
     tensors = {name: raw.tensors[found.mapping[name]] for name in order}

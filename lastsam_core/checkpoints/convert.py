@@ -22,7 +22,7 @@ from lastsam_core.checkpoints.canonical import canonicalise
 from lastsam_core.checkpoints.read import map_file, read_checkpoint
 from lastsam_core.checkpoints.safetensors_file import write_safetensors
 from lastsam_core.errors import CheckpointError, CoreError
-from lastsam_core.models.registry import ARCHITECTURES, tensor_shapes
+from lastsam_core.models.registry import recognisable, tensor_shapes
 
 __all__ = ["main"]
 
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("weights")
     parser.add_argument("report")
     options = parser.parse_args(arguments)
-    for name in ARCHITECTURES:
-        tensor_shapes(name)  # reads shapes.json, which cannot be opened later
+    for name in recognisable():
+        tensor_shapes(name)  # reads shapes.json and plug-ins, which cannot be opened later
     with (
         open(options.source, "rb") as source,
         open(options.weights, "wb") as weights,

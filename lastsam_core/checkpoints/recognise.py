@@ -1,7 +1,9 @@
 """Which architecture a set of tensor names and shapes belongs to, and under which naming convention.
 
 Every convention is tried against every architecture's exact list (models/shapes.json); only a complete fit counts.
-Where nothing fits, the nearest is named together with the tensors that differ.
+Architectures of equal tensors are told apart by what the convention's repository builds, and what remains is listed as
+alternatives: recognition proposes, the accuracy of the baseline disposes. Where nothing fits, the nearest is named
+together with the tensors that differ.
 """
 
 from __future__ import annotations
@@ -12,12 +14,22 @@ from dataclasses import dataclass
 
 from lastsam_core.checkpoints.conventions import CONVENTIONS, PREFIXES, canonical_key
 from lastsam_core.errors import ArchitectureMismatch, UnknownArchitecture
-from lastsam_core.models.registry import ARCHITECTURES, architecture, head_weight, tensor_shapes
+from lastsam_core.models.registry import (
+    ARCHITECTURES,
+    architecture,
+    head_weight,
+    recognisable,
+    tensor_count,
+    tensor_shapes,
+    where_names_are,
+)
 
 __all__ = ["Recognition", "recognise"]
 
 Shape = tuple[int, ...]
+OURS = next(iter(CONVENTIONS))
 MAX_CLASSES = 100_000
+MAX_TENSORS = 5_000  # twice what any network here has; longer lists are only told what they are nearest to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +38,8 @@ class Recognition:
 
     arch: str
     """A name of ARCHITECTURES."""
+    alternatives: tuple[str, ...] = ()
+    """Other architectures with exactly the same canonical tensors, likeliest first; none where one was asked for."""
     num_classes: int
     """Outputs of the head."""
     convention: str
@@ -39,15 +53,39 @@ class Recognition:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """The names of a file as one convention, or several that agree, understand them."""
+
+    conventions: tuple[str, ...]
+    """In the order of CONVENTIONS."""
+    mapping: dict[str, str]
+    """Canonical key -> key."""
+    shapes: dict[str, Shape]
+    """Canonical key -> shape."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Attempt:
-    """One architecture under one convention."""
+    """One architecture under one reading."""
 
     arch: str
-    convention: str
+    reading: _Reading
     num_classes: int
-    mapping: dict[str, str]
     distance: int
     """How many tensors differ."""
+
+    @property
+    def convention(self) -> str:
+        """The convention whose repository has this architecture, else the first that reads the names this way."""
+        return next((name for name in self.reading.conventions if self._is_home(name)), self.reading.conventions[0])
+
+    @property
+    def at_home(self) -> bool:
+        """Whether a repository that names tensors like this has this architecture."""
+        return self._is_home(self.convention)
+
+    def _is_home(self, convention: str) -> bool:
+        return CONVENTIONS[convention].home.fullmatch(self.arch) is not None
 
 
 def recognise(shapes: Mapping[str, Shape], arch: str = "auto", num_classes: int | None = None) -> Recognition:
@@ -59,27 +97,33 @@ def recognise(shapes: Mapping[str, Shape], arch: str = "auto", num_classes: int 
     if arch != "auto":
         architecture(arch)
     prefix, stripped = _strip(shapes)
-    attempts = [attempt for convention in CONVENTIONS for attempt in _attempts(stripped, convention)]
-    fitting = [attempt for attempt in attempts if attempt.distance == 0]
+    readings = _readings(stripped)
+    names = recognisable() if arch == "auto" else list({arch: None, **dict.fromkeys(recognisable())})
+    counted = sum(map(_is_counted, stripped))
+    as_many = [name for name in names if tensor_count(name) == counted]
+    attempts = [_attempt(reading, name) for reading in readings for name in as_many]
+    # The sort is stable: before equals, conventions and architectures come in their order.
+    fitting = sorted((one for one in attempts if one.distance == 0), key=lambda one: not one.at_home)
     wanted = [attempt for attempt in fitting if arch in ("auto", attempt.arch)]
     if not wanted and arch != "auto":
-        raise _mismatch(stripped, arch, attempts, fitting)
+        raise _mismatch(stripped, [_attempt(reading, arch) for reading in readings], fitting)
     if not wanted:
-        raise _unknown(stripped, attempts)
+        raise _unknown(stripped, [_attempt(reading, name) for reading in readings for name in names])
     best = wanted[0]
     if num_classes is not None and num_classes != best.num_classes:
         raise ArchitectureMismatch(
             f"The checkpoint's last layer has {best.num_classes} outputs, {num_classes} were asked for.",
             hint="Leave model.num_classes out; it is read off the checkpoint.",
         )
-    mapping = {canonical: prefix + key for canonical, key in best.mapping.items()}
+    alternatives = _alternatives(best, wanted)
     return Recognition(
         arch=best.arch,
+        alternatives=alternatives,
         num_classes=best.num_classes,
         convention=best.convention,
         prefix=prefix,
-        mapping=mapping,
-        notes=_notes(best),
+        mapping={canonical: prefix + key for canonical, key in best.reading.mapping.items()},
+        notes=tuple(_notes(best, alternatives)),
     )
 
 
@@ -91,28 +135,44 @@ def _strip(shapes: Mapping[str, Shape]) -> tuple[str, dict[str, Shape]]:
     return prefix, rest
 
 
-def _attempts(shapes: dict[str, Shape], convention: str) -> Iterator[_Attempt]:
-    mapping: dict[str, str] = {}
-    for key in shapes:
-        # Of two keys with one meaning the second keeps its own name, which fits nothing.
-        canonical = canonical_key(convention, key)
-        mapping[canonical if canonical not in mapping else f"{key} (again)"] = key
-    for arch in ARCHITECTURES:
-        head = shapes.get(mapping.get(head_weight(arch), ""), ())
-        num_classes = head[0] if len(head) == 2 and 2 <= head[0] <= MAX_CLASSES else 10
-        distance = sum(1 for _ in _differences(shapes, mapping, arch, num_classes))
-        yield _Attempt(arch=arch, convention=convention, num_classes=num_classes, mapping=mapping, distance=distance)
+def _readings(shapes: Mapping[str, Shape]) -> list[_Reading]:
+    """What the conventions make of the names, once for each different result."""
+    by_names: dict[tuple[str, ...], list[str]] = {tuple(shapes): [OURS]}
+    for convention in CONVENTIONS if len(shapes) <= MAX_TENSORS else ():
+        taken: dict[str, None] = {}
+        for key in shapes:
+            # Of two keys with one meaning the second keeps its own name, which fits nothing.
+            canonical = canonical_key(convention, key)
+            taken[canonical if canonical not in taken else f"{key} (again)"] = None
+        if tuple(taken) != tuple(shapes):  # a convention that renames nothing says nothing about where names come from
+            by_names.setdefault(tuple(taken), []).append(convention)
+    readings = []
+    for names, conventions in by_names.items():
+        mapping = dict(zip(names, shapes, strict=True))
+        canonical = {name: shapes[key] for name, key in mapping.items()}
+        readings.append(_Reading(conventions=tuple(conventions), mapping=mapping, shapes=canonical))
+    return readings
 
 
-def _differences(
-    shapes: Mapping[str, Shape], mapping: Mapping[str, str], arch: str, num_classes: int
-) -> Iterator[tuple[str, Shape | None, Shape | None]]:
-    """Each tensor that differs: its name, its shape in the file and in the architecture, None where it has none."""
+def _attempt(reading: _Reading, arch: str) -> _Attempt:
+    head = reading.shapes.get(head_weight(arch), ())
+    num_classes = head[0] if len(head) == 2 and 2 <= head[0] <= MAX_CLASSES else 10
     expected = tensor_shapes(arch, num_classes)
+    # As many as _differences yields, counted without looking at what the file has besides.
+    same = sum(reading.shapes.get(name) == shape for name, shape in expected.items())
+    absent = sum(_is_counted(name) for name in expected if name not in reading.shapes)
+    distance = len(reading.shapes) - same + absent
+    return _Attempt(arch=arch, reading=reading, num_classes=num_classes, distance=distance)
+
+
+def _differences(shapes: Mapping[str, Shape], attempt: _Attempt) -> Iterator[tuple[str, Shape | None, Shape | None]]:
+    """Each tensor that differs: its name, its shape in the file and in the architecture, None where it has none."""
+    expected = tensor_shapes(attempt.arch, attempt.num_classes)
+    mapping = attempt.reading.mapping
     for canonical, shape in expected.items():
         key = mapping.get(canonical)
         if key is None:
-            if not canonical.endswith("num_batches_tracked"):
+            if _is_counted(canonical):
                 yield canonical, None, shape
         elif shapes[key] != shape:
             yield key, shapes[key], shape
@@ -124,8 +184,7 @@ def _differences(
 def _told(shapes: Mapping[str, Shape], attempt: _Attempt) -> str:
     """The first three differences in words."""
     told = []
-    differences = _differences(shapes, attempt.mapping, attempt.arch, attempt.num_classes)
-    for name, here, there in itertools.islice(differences, 3):
+    for name, here, there in itertools.islice(_differences(shapes, attempt), 3):
         if here is None:
             told.append(f"{name} {list(there or ())} is missing")
         elif there is None:
@@ -140,14 +199,16 @@ def _nearest(attempts: list[_Attempt]) -> _Attempt:
     return min(attempts, key=lambda attempt: attempt.distance)
 
 
-def _mismatch(
-    shapes: dict[str, Shape], arch: str, attempts: list[_Attempt], fitting: list[_Attempt]
-) -> ArchitectureMismatch:
-    nearest = _nearest([attempt for attempt in attempts if attempt.arch == arch])
-    hint = f"Known are: {', '.join(ARCHITECTURES)}."
+def _is_counted(name: str) -> bool:
+    return not name.endswith("num_batches_tracked")
+
+
+def _mismatch(shapes: dict[str, Shape], attempts: list[_Attempt], fitting: list[_Attempt]) -> ArchitectureMismatch:
+    nearest = _nearest(attempts)
+    hint = where_names_are()
     if fitting:
         hint = f'It is a {fitting[0].arch}: set model.arch to that, or to "auto".'
-    return ArchitectureMismatch(f"The checkpoint is no {arch}: {_told(shapes, nearest)}.", hint=hint)
+    return ArchitectureMismatch(f"The checkpoint is no {nearest.arch}: {_told(shapes, nearest)}.", hint=hint)
 
 
 def _unknown(shapes: dict[str, Shape], attempts: list[_Attempt]) -> UnknownArchitecture:
@@ -157,13 +218,20 @@ def _unknown(shapes: dict[str, Shape], attempts: list[_Attempt]) -> UnknownArchi
         f"({ARCHITECTURES[nearest.arch].title}), from which they differ in {nearest.distance}: "
         f"{_told(shapes, nearest)}."
     )
-    # Only meliketoy's wide ResNets have a shortcut in the first stage that is a Sequential without BatchNorm.
-    if "layer1.0.shortcut.0.weight" in shapes and "layer1.0.shortcut.1.weight" not in shapes:
-        message += " A wide ResNet whose shortcut starts before the activation is another function than ours."
-    return UnknownArchitecture(message, hint=f"Known are: {', '.join(ARCHITECTURES)}.")
+    return UnknownArchitecture(message, hint=where_names_are())
 
 
-def _notes(best: _Attempt) -> tuple[str, ...]:
-    if any(key.endswith("num_batches_tracked") for key in best.mapping):
-        return ()
-    return ("BatchNorm's num_batches_tracked is not in the checkpoint; it counts from 0.",)
+def _alternatives(best: _Attempt, fitting: list[_Attempt]) -> tuple[str, ...]:
+    tensors = list(tensor_shapes(best.arch).items())
+    names = dict.fromkeys(attempt.arch for attempt in fitting if attempt.arch != best.arch)
+    return tuple(name for name in names if list(tensor_shapes(name).items()) == tensors)
+
+
+def _notes(best: _Attempt, alternatives: tuple[str, ...]) -> Iterator[str]:
+    if all(map(_is_counted, best.reading.mapping)):
+        yield "BatchNorm's num_batches_tracked is not in the checkpoint; it counts from 0."
+    if alternatives:
+        yield (
+            f"Taken for a {best.arch}; the tensors fit {', '.join(alternatives)} as well, where they compute something "
+            "else. If the accuracy before the phase is not what you know, set model.arch."
+        )

@@ -27,6 +27,7 @@ __all__ = [
     "create_model",
     "head_weight",
     "recognisable",
+    "tensor_count",
     "tensor_shapes",
     "where_names_are",
 ]
@@ -84,6 +85,11 @@ def tensor_shapes(name: str, num_classes: int = 10) -> dict[str, tuple[int, ...]
 def recognisable() -> list[str]:
     """The names of all architectures whose tensors are known without building them (or with, if torch is loaded)."""
     return [*ZOO, *(name for name, known in load_plugins().items() if is_described(known))]
+
+
+def tensor_count(name: str) -> int:
+    """How many tensors it has, BatchNorm's counters left out."""
+    return sum(not key.endswith("num_batches_tracked") for key in tensor_list(architecture(name)).tensors)
 
 
 def head_weight(name: str) -> str:

@@ -3,10 +3,10 @@
 Gastaldi 2017 (arXiv:1705.07485), "Shake-Shake-Image": depth 6n + 2, stages of `width`, 2 width and 4 width channels.
 Two layouts are in use and are different functions:
 
-- that of the paper's code, as ported by owruby and used by fast-autoaugment: branches start with a ReLU, what is added
-  to them is the raw input, and a convolution with a bias is the whole stem;
-- that of pytorchcv: BatchNorm and ReLU in the stem, ReLU behind the sum, and the second half of a stage's shortcut reads
-  pixels shifted the other way.
+- owruby's port of the paper's code, also in fast-autoaugment: branches start with a ReLU, what is added to them is the
+  raw input, and a convolution with a bias is the whole stem;
+- that of pytorchcv: BatchNorm and ReLU in the stem, ReLU behind the sum, and half of a stage's shortcut reads pixels
+  shifted the other way.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Which tensors an architecture has, read from JSON, so that files are recognised without torch.
 
-shapes.json here, and the same form in a plug-in's own file, have an object for each architecture: `head`, the names
-whose first dimension is the number of classes, the last layer's weight first; `tensors`, name -> shape at 10 classes,
-where a number n instead of a shape stands for the five tensors of a BatchNorm of n channels; or only `like`, the name of
-another architecture of the file that has the very same tensors. `python -m lastsam_core.models.shapes` writes them.
+shapes.json here, and a plug-in's own file, have an object for each architecture: `head`, the names whose first
+dimension is the number of classes, the last layer's weight first; `tensors`, name -> shape at 10 classes, where n
+instead of a shape stands for the five tensors of a BatchNorm of n channels; or only `like`, the name of another
+architecture of the file that has the very same tensors. `python -m lastsam_core.models.shapes` writes them.
 """
 
 from __future__ import annotations

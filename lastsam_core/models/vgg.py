@@ -21,8 +21,8 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 1
 class VGG(nn.Module):
     """x [N, 3, 32, 32] -> logits [N, num_classes].
 
-    `convolutions` a stage. `hidden`: width of the two layers before the last, None for no such layers; `dropout`: before
-    which of the layers 0, 1 and 2 half of the features are dropped in training.
+    `convolutions` a stage. `hidden`: width of the two linear layers before the last, None for no such layers;
+    `dropout`: before which of the linear layers 0, 1 and 2 half of the features are dropped in training.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -52,9 +53,12 @@ def davda54(key: str) -> str:
 def test_every_architecture_is_recognised_as_itself(name: str) -> None:
     found = recognise(tensor_shapes(name, 43))
 
-    assert (found.arch, found.num_classes, found.convention, found.prefix) == (name, 43, "lastsam", "")
+    assert name in (found.arch, *found.alternatives)
+    assert (found.num_classes, found.convention, found.prefix) == (43, "lastsam", "")
     assert found.mapping == {key: key for key in tensor_shapes(name)}
-    assert not found.notes
+    assert len(found.notes) == bool(found.alternatives)
+    asked = recognise(tensor_shapes(name, 43), name)
+    assert (asked.arch, asked.alternatives, asked.notes) == (name, (), ())
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,8 @@ def test_every_architecture_is_recognised_as_itself(name: str) -> None:
         ("resnet44-b", "torchvision", torchvision),
         ("wrn-28-10", "xternalz", xternalz),
         ("wrn-16-8", "davda54", davda54),
+        ("resnet18-cifar", "linear", linear),
+        ("vgg19bn", "linear", lambda key: key.replace("fc.", "classifier.")),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "model."])
@@ -119,11 +125,37 @@ def test_classes_that_are_not_the_heads() -> None:
         recognise(tensor_shapes("resnet20-a", 100), num_classes=10)
 
 
-def test_a_wide_resnet_with_another_shortcut_is_not_taken_for_ours() -> None:
-    shapes = renamed("wrn-28-10", lambda key: key.replace("shortcut.", "shortcut.0.").replace("fc.", "linear."))
+def test_equal_tensors_are_told_apart_by_who_names_them_like_that() -> None:
+    raw = renamed("wrn-28-10", lambda key: key.replace("shortcut.", "shortcut.0.").replace("fc.", "linear."))
 
-    with pytest.raises(UnknownArchitecture, match="another function"):
-        recognise(shapes)
+    found = recognise(raw)
+
+    assert (found.arch, found.convention) == ("wrn-28-10-late-stride", "meliketoy")
+    assert set(found.alternatives) == {"wrn-28-10", "wrn-28-10-homura"}
+    assert "wrn-28-10-homura" in found.notes[0]
+    assert recognise(raw, "wrn-28-10-homura").alternatives == ()
+
+
+def test_alternatives_come_likeliest_first_and_can_be_built_from_the_same_file() -> None:
+    found = recognise(tensor_shapes("wrn-28-2-homura"))
+
+    assert (found.arch, found.alternatives) == ("wrn-28-2", ("wrn-28-2-homura", "wrn-28-2-late-stride"))
+    for name in found.alternatives:
+        assert list(tensor_shapes(name).items()) == list(tensor_shapes(found.arch).items())
+
+
+@pytest.mark.parametrize("tensors", [1_000, 4_900, 100_000])
+def test_recognition_is_fast_whatever_the_file(tensors: int) -> None:
+    odd = {f"module.layer1.{number}.conv1.weight": (3, 3) for number in range(tensors)}
+
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        with pytest.raises(UnknownArchitecture):
+            recognise(odd)
+        took.append(time.process_time() - began)
+
+    assert min(took) < 0.5
 
 
 def test_two_names_for_one_tensor_fit_nothing() -> None:
