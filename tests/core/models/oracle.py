@@ -1,4 +1,4 @@
-"""Compares what an architecture here computes with what another implementation does, under recognition's own mapping."""
+"""Compares what an architecture here computes with what another implementation does, as recognition maps them."""
 
 from __future__ import annotations
 
