@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lastsam_core.errors import UnknownArchitecture
 from lastsam_core.models.architecture import Architecture
 from lastsam_core.models.plugins import load_plugins
-from lastsam_core.models.tensor_lists import is_described, tensor_list
+from lastsam_core.models.tensor_lists import tensor_list
 from lastsam_core.models.zoo import ZOO
 
 if TYPE_CHECKING:
@@ -83,8 +83,15 @@ def tensor_shapes(name: str, num_classes: int = 10) -> dict[str, tuple[int, ...]
 
 
 def recognisable() -> list[str]:
-    """The names of all architectures whose tensors are known without building them (or with, if torch is loaded)."""
-    return [*ZOO, *(name for name, known in load_plugins().items() if is_described(known))]
+    """The names of all architectures but those of plug-ins whose tensors this process cannot know (tensor_lists.py)."""
+
+    def is_told(known: Architecture) -> bool:
+        try:
+            return bool(tensor_list(known).tensors)
+        except UnknownArchitecture:
+            return False
+
+    return [*ZOO, *(name for name, known in load_plugins().items() if is_told(known))]
 
 
 def tensor_count(name: str) -> int:

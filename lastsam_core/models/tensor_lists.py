@@ -20,7 +20,7 @@ from lastsam_core.errors import UnknownArchitecture
 from lastsam_core.models.architecture import Architecture
 from lastsam_core.models.zoo import ZOO
 
-__all__ = ["BATCH_NORM", "SHAPES_FILE", "TensorList", "compressed", "is_described", "tensor_list"]
+__all__ = ["BATCH_NORM", "SHAPES_FILE", "TensorList", "compressed", "tensor_list"]
 
 SHAPES_FILE = Path(__file__).with_name("shapes.json")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -52,11 +52,6 @@ def tensor_list(known: Architecture) -> TensorList:
         raise UnknownArchitecture(
             f"What {known.name} says about its tensors cannot be used: {type(error).__name__}: {error}.", hint=_HINT
         ) from None
-
-
-def is_described(known: Architecture) -> bool:
-    """Whether `tensor_list` has an answer in this process."""
-    return known.shapes is not None or known.name in ZOO or "torch" in sys.modules
 
 
 def compressed(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int | list[int]]:
@@ -107,5 +102,10 @@ def _from_model(known: Architecture) -> TensorList:
             )
         from lastsam_core.models.shapes import measure
 
-        _measured[known.name] = _expanded(measure(known))
+        try:
+            _measured[known.name] = _expanded(measure(known))
+        except Exception as error:  # whatever somebody else's network does
+            raise UnknownArchitecture(
+                f"The plug-in that brings {known.name} cannot build it: {type(error).__name__}: {error}.", hint=_HINT
+            ) from error
     return _measured[known.name]
