@@ -61,7 +61,9 @@ def architecture(name: str) -> Architecture:
 
 def where_names_are() -> str:
     """A sentence for hints."""
-    return f"All {len(ARCHITECTURES)} names: GET /architectures, or lastsam_core.models.ARCHITECTURES."
+    families = ", ".join(dict.fromkeys(known.family for known in ARCHITECTURES.values()))
+    all_names = f"all {len(ARCHITECTURES)} names: GET /architectures, or lastsam_core.models.ARCHITECTURES"
+    return f"Known families: {families} ({all_names})."
 
 
 def create_model(name: str, *, num_classes: int = 10) -> nn.Module:

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SHAPES_FILE.write_text(describe(ZOO.values()))
         return
     module, _, name = named[0].partition(":")
-    found = getattr(importlib.import_module(module), name)
+    found: Any = getattr(importlib.import_module(module), name)
     found = found() if callable(found) else found
     sys.stdout.write(describe([found] if isinstance(found, Architecture) else found))
 

@@ -1,4 +1,4 @@
-"""A phase on each architecture: two steps, a snapshot between them, the same bits resumed, its file read again."""
+"""A phase on each kind of network: two steps, a snapshot between them, the same bits resumed, its file read again."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from tests.factories import digest_of
 
 RECIPE = Recipe.model_validate({"epochs": 1, "batch_size": 2, "optimizer": {"lr": 0.01}}).resolved()
 LARGEST_SIDE = 64  # of the networks for larger images: they pool over whatever is left
-# Snapshots of all of them would take minutes; tests/core/models/test_forward.py has every one.
-SOME = [
-    *(name for name, known in ARCHITECTURES.items() if known.parameters < 5_000_000),
-    *("vgg11bn-chenyaofo", "densenet121-cifar", "resnet18-cifar"),
-]
+# One of each kind: snapshots of all would take minutes, and tests/core/models/test_forward.py has every one.
+SOME = (
+    "resnet20-a", "resnet56-b", "wrn-28-2", "wrn-28-2-homura", "wrn-40-2-meliketoy", "vgg11bn-chenyaofo",
+    "densenet40-k12-bc", "resnext29-32x4d", "shakeshake26-2x32d", "resnet18-cifar", "resnet34-imagenet",
+    "efficientnet-b0",
+)  # fmt: skip
 
 
 def phase_of(arch: str, **options: object) -> Phase:

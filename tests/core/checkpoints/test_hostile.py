@@ -184,4 +184,5 @@ def test_wrong_shapes_are_named_with_both(tmp_path: Path) -> None:
         canonicalise(read_checkpoint_file(path))
 
     assert "resnet20-a" in str(caught.value)
-    assert "wrn-28-10" in str(caught.value.hint)
+    assert "wide_resnet" in str(caught.value.hint)
+    assert "GET /architectures" in str(caught.value.hint)

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from lastsam_core.models.shake import ShakeDrop, scale_apart, shake_shake
+from lastsam_core.sam import SharpnessAware
 
 
 def features(images: int = 4, seed: int = 0) -> torch.Tensor:
@@ -84,6 +87,39 @@ def test_shake_shake_mixes_the_branches(training: bool) -> None:
         assert all(0 <= value <= 1 for value in (*alpha, *beta))
     else:
         torch.testing.assert_close(torch.stack((alpha, beta)), torch.full((2, 4), 0.5, dtype=torch.float64))
+
+
+class Shaken(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.first, self.second, self.head = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Linear(3, 2)
+        self.drop = ShakeDrop(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.drop(shake_shake(self.first(x), self.second(x), self.training))
+        return self.head(x.mean((2, 3)))
+
+
+def test_both_passes_of_sam_see_the_same_noise() -> None:
+    # A radius too small to move any weight: both passes then give one gradient only if their noise agrees.
+    plain, wrapped = Shaken(), Shaken()
+    base = torch.optim.SGD(plain.parameters(), lr=0.1)
+    sam = SharpnessAware(torch.optim.SGD(wrapped.parameters(), lr=0.1), model=wrapped, method="sam", rho=1e-30)
+    x, target = features().detach().float(), torch.tensor([0, 1, 0, 1])
+    for model, optimizer in ((plain, base), (wrapped, sam)):
+
+        def closure(model: nn.Module = model, optimizer: torch.optim.Optimizer = optimizer) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), target)
+            loss.backward()
+            return loss
+
+        torch.manual_seed(1)
+        for _ in range(3):
+            optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    for one, other in zip(plain.parameters(), wrapped.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_it_can_be_differentiated_twice() -> None:
