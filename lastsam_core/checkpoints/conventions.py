@@ -159,6 +159,12 @@ CONVENTIONS: dict[str, Convention] = {
         (r"norm\.(\w+)", "bn.{1}"),
         home=r"wrn-\d+-\d+-late-stride",
     ),
+    # kuangliu/pytorch-cifar, its pre-activation networks
+    "preact": _convention(
+        HEAD,
+        (BLOCK + r"\.shortcut\.0\.(\w+)", "layer{1}.{2}.shortcut.{3}"),
+        home=r"preactresnet.+",
+    ),
     # meliketoy/wide-resnet.pytorch, kakaobrain/fast-autoaugment
     "meliketoy": _convention(
         HEAD,

@@ -95,6 +95,21 @@ def _four_stages() -> Iterator[Architecture]:
             )
 
 
+def _preact_resnets() -> Iterator[Architecture]:
+    counts = {18: 11_171_146, 34: 21_279_306}
+    for final_norm in (False, True):
+        for depth, parameters in counts.items():
+            yield Architecture(
+                name=f"preactresnet{depth}-cifar{'-norm' * final_norm}",
+                title=f"Pre-activation ResNet-{depth} for CIFAR{', BatchNorm at the end' * final_norm}",
+                family="preact_resnet",
+                parameters=parameters + 1024 * final_norm,
+                source="He et al. 2016, arXiv:1603.05027",
+                builder=f"{_HERE}.preact_resnet:preact_resnet",
+                arguments={"depth": depth, "final_norm": final_norm},
+            )
+
+
 def _vggs() -> Iterator[Architecture]:
     heads = {
         "": ("one linear layer (kuangliu)", {}, (5_130, (11, 13, 16, 19))),
@@ -215,7 +230,8 @@ def _efficientnets() -> Iterator[Architecture]:
 
 
 _FAMILIES = (
-    _resnets, _wide_resnets, _vggs, _densenets, _resnexts, _pyramidnets, _shake_shakes, _four_stages, _efficientnets,
+    _resnets, _wide_resnets, _vggs, _densenets, _resnexts, _pyramidnets, _shake_shakes, _four_stages,
+    _preact_resnets, _efficientnets,
 )  # fmt: skip
 
 ZOO: dict[str, Architecture] = {known.name: known for family in _FAMILIES for known in family()}

@@ -35,6 +35,10 @@ def meliketoy(key: str) -> str:
     return "bn1." + key.removeprefix("bn.") if key.startswith("bn.") else key
 
 
+def preact(key: str) -> str:
+    return key.replace("shortcut", "shortcut.0").replace("fc.", "linear.")
+
+
 def classifier(first: int, second: int, last: int, features: str = "features") -> Rename:
     numbers = {"fc1": first, "fc2": second, "fc": last}
 
@@ -79,6 +83,8 @@ CASES: list[tuple[str, str, Rename]] = [
     ("wrn-28-10-homura", "homura-wrn", homura_wrn),
     ("wrn-28-2-late-stride", "homura-2020", homura_2020),
     ("wrn-28-10-meliketoy", "meliketoy", meliketoy),
+    ("preactresnet18-cifar", "preact", preact),
+    ("preactresnet18-cifar-norm", "preact", preact),
     ("vgg19bn-chenyaofo", "chenyaofo", classifier(0, 3, 6)),
     ("vgg19bn-chengyangfu", "chengyangfu", classifier(1, 4, 6)),
     ("vgg16bn-chengyangfu", "chengyangfu", classifier(1, 4, 6, "features.module")),
