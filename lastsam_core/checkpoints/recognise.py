@@ -233,5 +233,5 @@ def _notes(best: _Attempt, alternatives: tuple[str, ...]) -> Iterator[str]:
     if alternatives:
         yield (
             f"Taken for a {best.arch}; the tensors fit {', '.join(alternatives)} as well, where they compute something "
-            "else. If the accuracy before the phase is not what you know, set model.arch."
+            "else. A job lets training images decide; model.arch settles it."
         )

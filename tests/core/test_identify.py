@@ -16,8 +16,8 @@ from lastsam_core.data import Dataset
 from lastsam_core.delivery import Source
 from lastsam_core.errors import ArchitectureMismatch, UnknownArchitecture
 from lastsam_core.identify import identify, in_architecture
-from lastsam_core.models import ARCHITECTURES, registry
-from lastsam_core.models.registry import Architecture
+from lastsam_core.models import Architecture
+from lastsam_core.models.zoo import ZOO
 from lastsam_core.phase import Wish
 from lastsam_core.recipe import Recipe
 from lastsam_core.refinement import Interrupted, Refinement
@@ -49,15 +49,12 @@ class Net(nn.Module):
 def two_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = {key: tuple(value.shape) for key, value in Net(late=False, num_classes=10).state_dict().items()}
     entry = {"head": ["fc.weight", "fc.bias"], "tensors": tensors}
-    shapes = {**registry._shapes()}
     for name in ("early", "late"):
         known = Architecture(
             name=name, title=name, family="resnet", parameters=1, source="", builder=f"{__name__}:Net",
-            arguments={"late": name == "late"},
+            arguments={"late": name == "late"}, shapes=lambda: {"early": entry, "late": entry},
         )  # fmt: skip
-        monkeypatch.setitem(ARCHITECTURES, name, known)
-        shapes[name] = entry
-    monkeypatch.setattr(registry, "_shapes", lambda: shapes)
+        monkeypatch.setitem(ZOO, name, known)
 
 
 def trained(path: Path, *, late: bool, steps: int = 40) -> Net:
