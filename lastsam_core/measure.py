@@ -95,6 +95,11 @@ class Instruments:
         with full_precision():
             return evaluate(self._model, self._watched(self._select))
 
+    def trained(self) -> float:
+        """Accuracy, a fraction, on the fixed sample of the images that train, in evaluation mode."""
+        with full_precision():
+            return evaluate(self._model, self._trained()).accuracy
+
     def int8(self) -> dict[str, Any] | None:
         """On the images that report, with the weights rounded to int8; None where the recipe does not ask.
 

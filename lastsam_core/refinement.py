@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lastsam_core.collapse import collapsed
 from lastsam_core.data import Dataset, FoundNormalization, Split, split, train_batches
 from lastsam_core.delivery import Outcome, Source, deliver
 from lastsam_core.environment import describe
@@ -24,7 +25,7 @@ from lastsam_core.identify import identify, in_architecture
 from lastsam_core.measure import Instruments
 from lastsam_core.phase import EpochReport, Phase, Wish
 from lastsam_core.recipe import Recipe
-from lastsam_core.snapshot import load_snapshot, save_snapshot
+from lastsam_core.resumption import Identity, Resumption
 from lastsam_core.starting_state import start_from, wanted_state
 from lastsam_core.tasks import Classification
 
@@ -69,7 +70,10 @@ class Refinement:
         self._out_dir = out_dir
         self._report = report
         self._wish = wish
-        self._snapshot = snapshot
+        identity = Identity(
+            checkpoint_sha256=source.sha256, fingerprint=dataset.fingerprint, recipe_sha256=self._recipe.digest()
+        )
+        self._resumption = Resumption(snapshot, identity)
         self._snapshot_seconds = snapshot_seconds
         self._finish_now = finish_now
         self._job_id = job_id
@@ -125,7 +129,12 @@ class Refinement:
             "hessian": self._instruments.hessian(),
             "int8": self._instruments.int8(),
         } | ({"architectures": found.tried} if len(found.tried) > 1 else {})
-        self._baseline = {"figures": figures, "correct": report.correct, "notes": list(found.notes)}
+        self._baseline = {
+            "figures": figures,
+            "correct": report.correct,
+            "trained": self._instruments.trained(),
+            "notes": list(found.notes),
+        }
         self._notes += found.notes
         self._seconds["baseline"] = time.perf_counter() - began
         self._report({"type": "baseline", **figures, "normalization": self._normalization_json()})
@@ -239,6 +248,8 @@ class Refinement:
         before = self._baseline["figures"]
         gated = self._recipe.deliver.gate == "never_worse"
         keep = not trained or (gated and (select is None or not supports(select, before["selection"])))
+        if not keep:
+            self._refuse_collapse(phase)
         report = self._instruments.report()
         instruments = self._instruments
         after = {
@@ -280,6 +291,15 @@ class Refinement:
         self._report(done)
         return receipt
 
+    def _refuse_collapse(self, phase: Phase) -> None:
+        before, after = self._baseline["trained"], self._instruments.trained()
+        if collapsed(before, after, len(self._dataset.classes)):
+            raise Diverged(
+                f"Training collapsed within {max(1, phase.epoch)} epochs: the accuracy on training images "
+                f"fell from {100 * before:.1f} % to {100 * after:.1f} %, with finite losses.",
+                hint="Lower method.rho or optimizer.lr; the uploaded weights are as they were.",
+            )
+
     def _measured(self, what: str, measure: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
         try:
             return measure()
@@ -314,10 +334,7 @@ class Refinement:
 
     def _save_snapshot(self, phase: Phase) -> None:
         self._snapped = time.monotonic()
-        if self._snapshot is None:
-            return
         state = {
-            "checkpoint_sha256": self._source.sha256,
             "arch": self._source.layout.arch,
             "phase": phase.state_dict(),
             "baseline": self._baseline,
@@ -325,49 +342,27 @@ class Refinement:
             "looks": dict(self._instruments.looks),
             "best": self._best,
             "refined_select": self._refined_select,
-            "fingerprint": self._dataset.fingerprint,
             "seconds": dict(self._seconds),
         }
-        try:
-            sha256 = save_snapshot(self._snapshot, state)
-        except OSError as error:
-            # Without it an interruption costs more time, which is no reason to end the run.
-            self._report({"type": "note", "message": f"A snapshot could not be written: {error.strerror}."})
-            return
-        self._report(
-            {
-                "type": "snapshot",
-                "path": str(self._snapshot),
-                "sha256": sha256,
-                "epoch": phase.epoch,
-                "step": phase.step,
-            }
-        )
+        if said := self._resumption.save(state, epoch=phase.epoch, step=phase.step):
+            self._report(said)
 
     def _load_snapshot(self) -> dict[str, Any] | None:
-        if self._snapshot is None or not self._snapshot.exists():
+        if not self._resumption.exists:
             return None
         try:
-            state = load_snapshot(self._snapshot)
-            if state["fingerprint"] != self._dataset.fingerprint:
-                raise SnapshotError(f"The snapshot was made on other images than those of {self._dataset.name} now.")
-            if state["checkpoint_sha256"] != self._source.sha256:
-                raise SnapshotError("The snapshot belongs to another checkpoint.")
-            if state["phase"]["recipe"] != self._recipe.digest():
-                raise SnapshotError("The snapshot belongs to another recipe.")
-        except (SnapshotError, KeyError) as error:
-            error = error if isinstance(error, SnapshotError) else SnapshotError("The snapshot is of another version.")
+            return self._resumption.load()
+        except SnapshotError as error:
             note = f"{error.message} Started from the checkpoint again."
             self._notes.append(note)
             self._report({"type": "note", "message": note})
             return None
-        return state
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._baseline = state["baseline"]
         self._baseline["correct"] = self._baseline["correct"].cpu()
         self._notes += self._baseline.get("notes", [])
-        self._use(in_architecture(self._source, state.get("arch", self._source.layout.arch)))
+        self._use(in_architecture(self._source, state["arch"]))
         self._normalization = FoundNormalization(**state["normalization"])
         self._instruments = self._make_instruments()
         self._instruments.looks.update(state["looks"])
