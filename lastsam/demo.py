@@ -22,6 +22,7 @@ from rich.console import Console
 from lastsam.client import Client
 from lastsam.errors import LastsamError, NoService
 from lastsam.live import live_view
+from lastsam.printable import printable
 from lastsam.render import new_console, percent, receipt_table
 from lastsam.watching import reports_to, watch
 from lastsam_jobs.processes import die_with_parent_hook, end_group
@@ -73,7 +74,8 @@ def run(*, home: Path | None = None, checkpoint: Path | None = None) -> int:
             job = watch(client, job["id"], view, poll=0.5)
         if job["status"] != "succeeded":
             error = job.get("error") or {}
-            out.print(f"The job {job['status']}: {error.get('message')} {error.get('hint') or ''}", soft_wrap=True)
+            said = f"The job {job['status']}: {error.get('message')} {error.get('hint') or ''}"
+            out.print(printable(said), soft_wrap=True)
             return 1
         refined = client.download(job["id"], home / f"refined-{data}{source.suffix}")
         receipt = client.receipt(job["id"])

@@ -23,6 +23,7 @@ __all__ = [
     "console",
     "explained",
     "open_client",
+    "say",
     "settings",
     "show_json",
 ]
@@ -68,7 +69,16 @@ def console(*, stderr: bool = False) -> Console:
 
 def show_json(value: Any) -> None:
     """JSON on stdout, for programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    from lastsam.printable import safe_json
+
+    typer.echo(safe_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """One line for people; whoever wrote what is in it, it does not steer the terminal."""
+    from lastsam.printable import printable
+
+    typer.echo(printable(text), err=err)
 
 
 def explained(error: Exception) -> tuple[list[str], int]:

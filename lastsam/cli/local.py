@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lastsam.cli.common import AsJson, CommandError, console, settings, show_json
+from lastsam.cli.common import AsJson, CommandError, console, say, settings, show_json
 from lastsam.cli.spec import Preset, Set, Spec, build_spec
 
 __all__ = ["DataDir", "Device", "Threads", "add_to", "data_dir"]
@@ -136,4 +136,4 @@ def train(
         return
     test = made["test"]
     accuracy = f"{percent(test['accuracy'])} ± {100 * test['stderr']:.2f} (n = {test['n']})"
-    typer.echo(f"{out}: {arch} on {recipe.data.name}, test accuracy {accuracy}, {duration(made['seconds'])}")
+    say(f"{out}: {arch} on {recipe.data.name}, test accuracy {accuracy}, {duration(made['seconds'])}")
