@@ -101,7 +101,7 @@ def _data(data_dir: Path, out: Console) -> str:
         return "cifar10"
     if _can_be_reached():
         out.print("Data: fetching CIFAR-10 (170 MB) ...", soft_wrap=True)
-        command = [sys.executable, "-P", "-m", "lastsam.cli", "data", "prepare", "cifar10", "--data-dir", str(data_dir)]
+        command = [sys.executable, "-P", "-m", "lastsam", "data", "prepare", "cifar10", "--data-dir", str(data_dir)]
         child = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
@@ -186,7 +186,7 @@ def _service(home: Path, data_dir: Path) -> Iterator[Client]:
     log = home / "up.log"
     with log.open("wb") as sink:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lastsam.cli", "up", "--port", str(port)],
+            [sys.executable, "-P", "-m", "lastsam", "up", "--port", str(port)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=sink,

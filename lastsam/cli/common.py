@@ -123,11 +123,13 @@ def _status(http: int | None) -> int:
 
 def _invalid(error: Any) -> tuple[str, str]:
     """A ValidationError of Settings or Recipe: the first field at fault."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = [str(part) for part in first["loc"]]
-    reason = first["msg"].removeprefix("Value error, ")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    from lastsam_core.recipe import Recipe
+    from lastsam_jobs.wording import faults
+
+    known = Recipe if error.title == "Recipe" else None
+    (place, reason, _), *others = faults(error.errors(include_url=False), model=known)
+    more = f" (and {len(others)} more)" if others else ""
     if error.title == "Settings":
-        return f"LASTSAM_{'_'.join(place).upper()}: {reason}{more}", "Correct the environment variable."
-    where = ".".join(place) or "the recipe"
+        return f"LASTSAM_{'_'.join(map(str, place)).upper()}: {reason}{more}", "Correct the environment variable."
+    where = ".".join(map(str, place)) or "the recipe"
     return f"{where}: {reason}{more}", "GET /recipes/schema, or lastsam_core/recipe.py, has every field."

@@ -71,6 +71,8 @@ def _source(checkpoint: str) -> Path | str:
         return path
     if checkpoint.startswith("ckpt_"):
         return checkpoint
+    if path.is_dir():
+        raise CommandError(f"{checkpoint} is a folder.", hint="Give the checkpoint file in it.")
     raise CommandError(f"There is no file {checkpoint}.", hint="Give a checkpoint file, or the id of an uploaded one.")
 
 
