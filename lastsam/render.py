@@ -135,7 +135,7 @@ def _progress(job: Mapping[str, Any]) -> str:
     if queue := job.get("queue"):
         return f"{queue['position']} of {queue['depth']} waiting"
     progress = job.get("progress")
-    if not progress or job["status"] in ("failed", "cancelled"):
+    if not progress or "epoch" not in progress or job["status"] in ("failed", "cancelled"):
         return job.get("stage") or _NONE
     return f"epoch {progress.get('epoch')}/{progress.get('total_epochs')}"
 

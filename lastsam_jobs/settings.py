@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     pause_seconds: float = Field(
         default=60, gt=0, description="Time a trainer may take to reach a snapshot when asked to pause, s; then killed."
     )
+    stop_seconds: float = Field(
+        default=1800,
+        gt=0,
+        description="Time a trainer may take to finish when asked to stop, s; then its snapshot is finished.",
+    )
     max_upload_bytes: int = Field(default=2 * 2**30, ge=1, description="Largest checkpoint taken, bytes.")
     convert_seconds: float = Field(default=60, gt=0, description="Processor time that reading one upload may take, s.")
     threads: int | None = Field(

@@ -105,7 +105,8 @@ class Multipart:
         self._parts += 1
         if self._parts > PARTS:
             raise RequestInvalid(
-                f"The body has more than {PARTS} parts.", hint="Send many tags as one JSON list: -F 'tags=[\"a\", \"b\"]'."
+                f"The body has more than {PARTS} parts.",
+                hint='Send many tags as one JSON list: -F \'tags=["a", "b"]\'.',
             )
         self._headers, self._name, self._text = {}, "", bytearray()
 

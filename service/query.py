@@ -23,7 +23,12 @@ async def known_query(request: Request) -> None:
             f"There is no query parameter {printable(unknown[0][:100])!r} here.",
             hint=f"Known: {', '.join(known)}." if known else "This takes none.",
             errors=[
-                {"pointer": "", "in": "query", "message": f"unknown: {printable(name[:100])}", "code": "extra_forbidden"}
+                {
+                    "pointer": "",
+                    "in": "query",
+                    "message": f"unknown: {printable(name[:100])}",
+                    "code": "extra_forbidden",
+                }
                 for name in unknown[:20]
             ],
         )

@@ -66,7 +66,9 @@ def list_keys(as_json: AsJson = False) -> None:
     for heading in ("id", "name", "scopes", "created", "revoked"):
         table.add_column(heading)
     for key in found:
-        table.add_row(key["id"], printable(key["name"]), " ".join(key["scopes"]), key["created_at"], key["revoked_at"] or "-")
+        table.add_row(
+            key["id"], printable(key["name"]), " ".join(key["scopes"]), key["created_at"], key["revoked_at"] or "-"
+        )
     console().print(table)
 
 

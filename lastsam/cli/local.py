@@ -62,7 +62,7 @@ def refine(
     if out.exists() and not out.is_dir():
         raise CommandError(f"{out} is a file.", hint="-o names a folder for the weights and the receipt.")
     if not out.exists() and out.suffix in _FILES:
-        hint = f"It is a folder that is made, for instance -o {out.stem}: the weights get the suffix {checkpoint.suffix!r}."
+        hint = f"It names a folder, for instance -o {out.stem}; the weights in it end with {checkpoint.suffix!r}."
         raise CommandError(f"-o {out} looks like a file.", hint=hint)
     from lastsam.live import live_view
     from lastsam.render import receipt_table

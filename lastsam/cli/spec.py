@@ -60,7 +60,9 @@ def _read(spec: str) -> dict[str, Any]:
     try:
         found = strict_json.loads(text)
     except ValueError as error:
-        raise CommandError(f"{where} cannot be read as JSON: {error}", hint="For instance --spec '{\"epochs\": 5}'") from None
+        raise CommandError(
+            f"{where} cannot be read as JSON: {error}", hint="For instance --spec '{\"epochs\": 5}'"
+        ) from None
     if not isinstance(found, dict):
         raise CommandError(f"{where} is not a JSON object.", hint="For instance --spec '{\"epochs\": 5}'")
     return found
