@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -41,13 +42,18 @@ def test_digits_where_nothing_can_be_fetched(tmp_path: Path, monkeypatch: pytest
     assert "digits" in text.getvalue()
 
 
+def running(service: Service, job_id: str) -> None:
+    """As a worker has it; without a lease the service's keeper would take it back."""
+    service.set(job_id, status="running", lease_until=datetime.now(UTC) + timedelta(hours=1))
+
+
 @pytest.mark.parametrize(("ends", "expected"), [(False, ["stop", "cancel"]), (True, ["stop"])])
 def test_a_job_that_takes_too_long_is_stopped_and_then_cancelled(
     client: Client, service: Service, job_id: str, monkeypatch: pytest.MonkeyPatch, ends: bool, expected: list[str]
 ) -> None:
     monkeypatch.setattr(demo, "_STOP_SECONDS", 0.2)
     monkeypatch.setattr(demo, "_CANCEL_SECONDS", 1.0)
-    service.set(job_id, status="running")
+    running(service, job_id)
     with demo._bounded(client, job_id, time.monotonic()) as done:
         assert client.job(job_id)["status"] == "running"
         for job in client.follow(job_id, poll=0.05):
@@ -60,7 +66,7 @@ def test_a_job_that_takes_too_long_is_stopped_and_then_cancelled(
 
 def test_a_job_in_time_is_left_alone(client: Client, service: Service, job_id: str) -> None:
     began = time.monotonic()
-    service.set(job_id, status="running")
+    running(service, job_id)
     with demo._bounded(client, job_id, began) as done:
         pass
     assert time.monotonic() - began < 5
