@@ -21,7 +21,7 @@ help: ## List these targets
 setup: $(FOR_DEVELOPERS) ## Create .venv with all that tests, lint and benchmarks need
 
 demo: $(FOR_USERS) ## Refine a checkpoint through a real service on this machine, and print what changed
-	@$(RUN) -m lastsam.cli demo
+	@$(RUN) -m lastsam demo
 
 test: $(FOR_DEVELOPERS) ## Run the tests (ARGS="tests/jobs -k lease" for some of them)
 	@$(RUN) -m pytest -n 2 $(ARGS)

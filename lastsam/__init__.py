@@ -5,10 +5,11 @@ Loaded when first asked for (PEP 562), so that `lastsam --help` does not wait fo
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# Not from typing, which takes 10 ms to load: until `lastsam.__main__` runs, a Ctrl-C is answered with a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from lastsam.client import Client
     from lastsam.errors import LastsamError, NoService
 
@@ -20,4 +21,6 @@ _HOME = {"Client": "client", "LastsamError": "errors", "NoService": "errors"}
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

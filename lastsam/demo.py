@@ -12,9 +12,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +23,8 @@ from rich.console import Console
 from lastsam.client import Client
 from lastsam.errors import LastsamError, NoService
 from lastsam.live import live_view
-from lastsam.render import new_console, percent, receipt_table
+from lastsam.printable import printable
+from lastsam.render import duration, new_console, percent, receipt_table
 from lastsam.watching import reports_to, watch
 from lastsam_jobs.processes import die_with_parent_hook, end_group
 from lastsam_jobs.settings import Settings
@@ -36,6 +38,9 @@ _READY_SECONDS = 60.0
 # However slow the machine is: training a checkpoint to start from is not what is shown.
 _TRAIN_SECONDS = 120.0
 _END_SECONDS = 50.0
+# Since its start: when the job is asked to finish with what it has, and when it is given up.
+_STOP_SECONDS = 360.0
+_CANCEL_SECONDS = 510.0
 # The demonstration is an installation of its own; only these settings of the caller's carry over to it.
 _KEPT = ("LASTSAM_DEVICE", "LASTSAM_THREADS", "LASTSAM_DEBUG")
 
@@ -56,6 +61,7 @@ def run(*, home: Path | None = None, checkpoint: Path | None = None) -> int:
     to be had. Errors as in Client, Settings and lastsam_core.train.
     """
     out = new_console()
+    began = time.monotonic()
     home = (home or _HOME).expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True)
     here = Settings.load()
@@ -69,11 +75,14 @@ def run(*, home: Path | None = None, checkpoint: Path | None = None) -> int:
         out.print(f"LastSAM runs at {client.url} (state in {home}).", soft_wrap=True)
         job = client.submit(source, plan.refine, name="demo", tags=["demo"])
         out.print(f"Posted {source.name} to {client.url}/jobs: {job['id']}", soft_wrap=True)
-        with live_view(out) as view:
+        with live_view(out) as view, _bounded(client, job["id"], began) as done:
             job = watch(client, job["id"], view, poll=0.5)
+        if "cancel" in done:
+            out.print(_too_slow(began), soft_wrap=True)
         if job["status"] != "succeeded":
             error = job.get("error") or {}
-            out.print(f"The job {job['status']}: {error.get('message')} {error.get('hint') or ''}", soft_wrap=True)
+            said = f"The job {job['status']}: {error.get('message')} {error.get('hint') or ''}"
+            out.print(printable(said), soft_wrap=True)
             return 1
         refined = client.download(job["id"], home / f"refined-{data}{source.suffix}")
         receipt = client.receipt(job["id"])
@@ -83,6 +92,8 @@ def run(*, home: Path | None = None, checkpoint: Path | None = None) -> int:
     out.print(receipt_table(receipt))
     for what, path in (("uploaded", source), ("refined", refined), ("receipt", saved)):
         out.print(f"{what}: {path}", soft_wrap=True)
+    if "stop" in done:
+        out.print(_cut_short(receipt, plan), soft_wrap=True)
     if not given:
         out.print(
             "A checkpoint trained for a minute is not converged, so part of the gain is only more training; "
@@ -92,6 +103,44 @@ def run(*, home: Path | None = None, checkpoint: Path | None = None) -> int:
     return 0
 
 
+@contextmanager
+def _bounded(client: Client, job_id: str, began: float) -> Iterator[list[str]]:
+    """Have the job stopped, and if that is not enough cancelled, when its time is over; the list says what was done."""
+    done: list[str] = []
+
+    def ask(action: str) -> None:
+        # A job that has ended, or a service that has, needs no end.
+        with suppress(LastsamError):
+            getattr(client, action)(job_id)
+            done.append(action)
+
+    waits = (("stop", _STOP_SECONDS), ("cancel", _CANCEL_SECONDS))
+    timers = [Timer(max(0.0, began + seconds - time.monotonic()), ask, (action,)) for action, seconds in waits]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield done
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for timer in timers:
+            timer.join()
+
+
+def _too_slow(began: float) -> str:
+    return f"It was given up after {duration(time.monotonic() - began)}: this machine is too slow, or too busy, for it."
+
+
+def _cut_short(receipt: dict[str, Any], plan: _Plan) -> str:
+    """That the figures are of less than the plan, and of how much."""
+    share = receipt["cost"]["epochs"] / plan.refine["epochs"]
+    return (
+        f"This machine is slow: refinement was stopped after {percent(share)} of its steps, so that the demonstration "
+        "ends within minutes. The figures are of the weights as they were then."
+    )
+
+
 def _data(data_dir: Path, out: Console) -> str:
     """CIFAR-10 where it is prepared or can quickly be had, else the digits that come with scikit-learn; says which."""
     if (data_dir / "cifar10.npz").is_file():
@@ -99,7 +148,7 @@ def _data(data_dir: Path, out: Console) -> str:
         return "cifar10"
     if _can_be_reached():
         out.print("Data: fetching CIFAR-10 (170 MB) ...", soft_wrap=True)
-        command = [sys.executable, "-P", "-m", "lastsam.cli", "data", "prepare", "cifar10", "--data-dir", str(data_dir)]
+        command = [sys.executable, "-P", "-m", "lastsam", "data", "prepare", "cifar10", "--data-dir", str(data_dir)]
         child = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
@@ -184,7 +233,7 @@ def _service(home: Path, data_dir: Path) -> Iterator[Client]:
     log = home / "up.log"
     with log.open("wb") as sink:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lastsam.cli", "up", "--port", str(port)],
+            [sys.executable, "-P", "-m", "lastsam", "up", "--port", str(port)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=sink,

@@ -1,4 +1,7 @@
-"""What is going on, while it goes on: a progress bar for people, plain lines for logs and pipes."""
+"""What is going on, while it goes on: a progress bar for people, plain lines for logs and pipes.
+
+Whatever is shown here is made printable first (lastsam/printable.py): it may come from a service.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from lastsam.printable import printable
 from lastsam.render import duration, percent
 
 __all__ = ["View", "live_view"]
@@ -51,13 +55,13 @@ class _Bar:
         self._task = bar.add_task("", total=1.0, figures="")
 
     def say(self, line: str) -> None:
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def status(self, text: str) -> None:
-        self._bar.update(self._task, description=text, figures="")
+        self._bar.update(self._task, description=printable(text), figures="")
 
     def progress(self, figures: Mapping[str, Any], accuracy: float | None = None) -> None:
-        shown = _figures(figures, accuracy)
+        shown = printable(_figures(figures, accuracy))
         self._bar.update(self._task, completed=figures.get("fraction") or 0.0, figures=shown)
 
 
@@ -69,7 +73,7 @@ class _Plain:
 
     def say(self, line: str) -> None:
         self._said = time.monotonic()
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def status(self, text: str) -> None:
         if text != self._status:

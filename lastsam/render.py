@@ -11,6 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lastsam.printable import clean
+
 __all__ = ["duration", "epoch_line", "job_table", "jobs_table", "new_console", "percent", "receipt_table"]
 
 _NONE = "-"
@@ -19,14 +21,15 @@ _FILE_WIDTH = 160
 
 def new_console(*, stderr: bool = False) -> Console:
     """Where tables and progress go: as wide as the terminal, and wide enough for any line where there is none."""
-    # No markup: names of files, jobs and keys are other people's words.
-    plain = partial(Console, stderr=stderr, markup=False, highlight=False)
+    # No markup, no emoji: names of files, jobs and keys are other people's words.
+    plain = partial(Console, stderr=stderr, markup=False, emoji=False, highlight=False)
     console = plain()
     return console if console.is_terminal else plain(width=_FILE_WIDTH)
 
 
 def receipt_table(receipt: Mapping[str, Any]) -> RenderableType:
     """Before and after of a receipt (version 1), what it cost, and the verdict."""
+    receipt = clean(receipt)
     before, after = receipt["before"], receipt["after"]
     title = Text(f"{receipt['checkpoint']['filename']} on {receipt['data']['name']}")
     table = Table(title=title, title_justify="left")
@@ -117,7 +120,7 @@ def jobs_table(jobs: Iterable[Mapping[str, Any]], *, now: datetime | None = None
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "status", "progress", "before", "after", "age", "name"):
         table.add_column(heading, no_wrap=heading != "name", overflow="fold")
-    for job in jobs:
+    for job in map(clean, jobs):
         result = (job.get("result") or {}).get("test") or {}
         baseline = (job.get("baseline") or {}).get("test") or {}
         born = datetime.fromisoformat(job["created_at"])
@@ -132,13 +135,14 @@ def _progress(job: Mapping[str, Any]) -> str:
     if queue := job.get("queue"):
         return f"{queue['position']} of {queue['depth']} waiting"
     progress = job.get("progress")
-    if not progress or job["status"] in ("failed", "cancelled"):
+    if not progress or "epoch" not in progress or job["status"] in ("failed", "cancelled"):
         return job.get("stage") or _NONE
     return f"epoch {progress.get('epoch')}/{progress.get('total_epochs')}"
 
 
 def job_table(job: Mapping[str, Any]) -> Table:
     """What a person wants to know of one job."""
+    job = clean(job)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -71,7 +71,6 @@ class _Tree:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
         self._port = settings.port or _free_port(settings.host)
-        self._worker_id = ""
         self._ending = False
         self._logs = settings.home / "logs"
         self._last_worker = settings.home / "worker.id"
@@ -158,6 +157,7 @@ class _Tree:
             database.dispose()
 
     def _start(self, name: str) -> None:
+        environment = _environment(self._settings)
         if name == "broker":
             socket_path = self._settings.embedded_broker
             if socket_path is None:
@@ -168,10 +168,10 @@ class _Tree:
             command += ["--host", self._settings.host, "--port", str(self._port), "--log-level", "warning"]
             command += ["--timeout-graceful-shutdown", "5"]
         else:
-            self._worker_id = f"{socket.gethostname()}/{new_id('wrk')}"
-            self._last_worker.write_text(self._worker_id)
+            # Known before it claims anything, also to the next `up` if this one is killed.
+            environment["LASTSAM_WORKER_ID"] = f"{socket.gethostname()}/{new_id('wrk')}"
+            self._last_worker.write_text(environment["LASTSAM_WORKER_ID"])
             command = worker_command()
-        environment = _environment(self._settings) | {"LASTSAM_WORKER_ID": self._worker_id}
         with self._log_path(name).open("ab") as log:
             self._children[name] = subprocess.Popen(
                 command,

@@ -8,37 +8,28 @@ Zhang (LastSAM); the defaults are the last one's LastSAM-ASAM on CIFAR-10.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from lastsam_core.part import Part
+from lastsam_core.part import only as _only
 
 __all__ = ["Channels", "Recipe"]
 
 DEFAULT_RHO = {"sam": 0.05, "asam": 0.5, "sgd": 0.0}
 
 
-def _only(value: Any) -> BeforeValidator:
-    def check(given: Any) -> Any:
-        if given != value or type(given) is not type(value):
-            raise ValueError(f"this version supports only {value!r} here; leave the field out")
-        return given
-
-    return BeforeValidator(check)
-
-
-class Part(BaseModel):
-    """A frozen group of fields that refuses names it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class Channels(Part):
     """Per-channel input normalisation, in units of pixel value / 255."""
 
-    mean: tuple[float, ...] = Field(min_length=1, max_length=16, description="Mean of each channel, 0 to 1.")
-    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        min_length=1, max_length=16, description="Standard deviation of each channel, > 0."
+    mean: tuple[Annotated[float, Field(ge=-10, le=10)], ...] = Field(
+        min_length=1, max_length=16, description="Mean of each channel, usually 0 to 1."
+    )
+    std: tuple[Annotated[float, Field(ge=1e-3, le=1e3)], ...] = Field(
+        min_length=1, max_length=16, description="Standard deviation of each channel; 1/255 for inputs of 0 to 255."
     )
 
     @model_validator(mode="after")
@@ -217,6 +208,12 @@ class Schedule(Part):
     def entered(self) -> float:
         """Where in the schedule the first step is, a fraction of it."""
         return self.enter_at if self.entry == "continue" else 0.0
+
+    @model_validator(mode="after")
+    def _milestones_in_order(self) -> Schedule:
+        if any(late <= early for early, late in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ValueError(f"milestones must increase, got {json.dumps(self.milestones)}")
+        return self
 
     @model_validator(mode="after")
     def _leaves_after_it_enters(self) -> Schedule:

@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     pause_seconds: float = Field(
         default=60, gt=0, description="Time a trainer may take to reach a snapshot when asked to pause, s; then killed."
     )
+    stop_seconds: float = Field(
+        default=1800,
+        gt=0,
+        description="Time a trainer may take to finish when asked to stop, s; then its snapshot is finished.",
+    )
     max_upload_bytes: int = Field(default=2 * 2**30, ge=1, description="Largest checkpoint taken, bytes.")
     convert_seconds: float = Field(default=60, gt=0, description="Processor time that reading one upload may take, s.")
     threads: int | None = Field(
@@ -79,8 +84,11 @@ class Settings(BaseSettings):
         if self.renew_seconds * 2 > self.lease_seconds:
             raise SettingsError(
                 f"LASTSAM_RENEW_SECONDS ({self.renew_seconds}) must be at most half of LASTSAM_LEASE_SECONDS "
-                f"({self.lease_seconds}), or a single late renewal loses the job."
+                f"({self.lease_seconds}), or a single late renewal loses the job.",
+                hint="Renew more often, or let a lease live longer.",
             )
+        for name, folder in (("HOME", home), ("DATA_DIR", data_dir), ("ARTIFACTS_DIR", artifacts), ("WORK_DIR", work)):
+            _refuse_file(f"LASTSAM_{name}", folder)
         return self.model_copy(
             update={
                 "home": home,
@@ -98,6 +106,15 @@ class Settings(BaseSettings):
         """The socket of the Valkey server that `lastsam up` starts; None where a broker is given."""
         socket = broker_socket(self.home)
         return socket if self.broker_url == f"redis+socket://{socket}" else None
+
+
+def _refuse_file(name: str, folder: Path) -> None:
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place):
+            if not os.path.isdir(place):
+                where = "it" if place == folder else f"{place} in it"
+                raise SettingsError(f"{name} is {folder}, but {where} is not a folder.", hint="Name another folder.")
+            return
 
 
 def is_loopback(host: str) -> bool:

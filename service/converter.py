@@ -24,14 +24,17 @@ from typing import Any
 import lastsam_core
 from lastsam_core.checkpoints.layout import Layout
 from lastsam_jobs.errors import StorageFull
+from lastsam_jobs.scratch import scratch
 from lastsam_jobs.settings import Settings
 from service import box_child
 from service.problems import CheckpointRefused, printable
 
-__all__ = ["Converted", "convert"]
+__all__ = ["CONVERTING", "Converted", "convert"]
 
 log = logging.getLogger("lastsam.converter")
 
+# Names of the private folders begin so; a service that was killed leaves one behind (service/main.py).
+CONVERTING = "convert-"
 _MODULE = "lastsam_core.checkpoints.convert"
 _ROOT = Path(lastsam_core.__file__).resolve().parent.parent
 _MEMORY = 2**30
@@ -58,9 +61,8 @@ def convert(settings: Settings, source: Path, *, arch: str, num_classes: int | N
     arch: a known architecture or "auto"; num_classes: outputs of the head, None reads them off.
     """
     assert settings.work_dir is not None
-    settings.work_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="convert-", dir=settings.work_dir) as folder:
-        weights, report = Path(folder, "weights.safetensors"), Path(folder, "report.json")
+    with scratch(settings.work_dir, CONVERTING) as folder:
+        weights, report = folder / "weights.safetensors", folder / "report.json"
         size = source.stat().st_size
         memory = _MEMORY + 4 * size
         cpu = math.ceil(settings.convert_seconds)
@@ -85,7 +87,7 @@ def convert(settings: Settings, source: Path, *, arch: str, num_classes: int | N
         yield Converted(path=weights, layout=Layout.model_validate(answer["layout"]), notes=notes)
 
 
-def _run(command: list[str], folder: str, *, wall_seconds: float) -> tuple[int | None, str]:
+def _run(command: list[str], folder: Path, *, wall_seconds: float) -> tuple[int | None, str]:
     """Exit status (negative: signal; None: it ran out of time) and the end of stderr."""
     environment = {
         "PATH": "/usr/bin:/bin",

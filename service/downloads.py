@@ -14,6 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from lastsam_jobs.artifacts import ArtifactStore
 from lastsam_jobs.errors import NotFound
+from service.head import is_head
 from service.problems import RangeUnsatisfiable
 
 __all__ = ["blob_response", "content_disposition", "etag_matches"]
@@ -52,7 +53,7 @@ async def blob_response(
     begin, end, status = 0, size, 200
     wanted = request.headers.get("range")
     # If-Range holds the ETag that the client's first part had; another file must be sent whole.
-    if wanted and request.headers.get("if-range", etag) == etag and request.method == "GET":
+    if wanted and request.headers.get("if-range", etag) == etag and not is_head(request):
         span = _span(wanted, size)
         if span == "unsatisfiable":
             file.close()
@@ -63,7 +64,7 @@ async def blob_response(
             (begin, end), status = span, 206
             headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - begin)
-    if request.method == "HEAD":
+    if is_head(request):
         file.close()
         return Response(status_code=status, headers=headers, media_type=media_type)
     return StreamingResponse(_read(file, begin, end), status, headers=headers, media_type=media_type)

@@ -12,13 +12,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from lastsam_jobs.errors import SettingsError
+from lastsam_jobs.scratch import sweep
 from lastsam_jobs.settings import Settings, is_loopback
 from service import openapi
+from service.converter import CONVERTING
 from service.envelope import Envelope
+from service.head import Head
 from service.problems import add_problem_handlers
+from service.query import known_query
 from service.routes import checkpoints, discovery, jobs, operation, results
 from service.services import Services
 
@@ -45,9 +49,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.add_middleware(Envelope)
+    app.add_middleware(Head)
     add_problem_handlers(app)
-    for routes in (jobs, results, checkpoints, discovery, operation):
-        app.include_router(routes.router)
+    for routes in (jobs, results, checkpoints, discovery):
+        app.include_router(routes.router, dependencies=[Depends(known_query)])
+    # What watches a service may append whatever it likes.
+    app.include_router(operation.router)
     openapi.install(app)
     return app
 
@@ -75,7 +82,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _clear_stale(services: Services) -> None:
-    """Remove what an earlier process that was killed left half-received."""
+    """Remove what an earlier process that was killed left half-received or half-read."""
+    assert services.settings.work_dir is not None
+    sweep(services.settings.work_dir, CONVERTING)
     before = time.time() - _STALE_SECONDS
     for path in Path(services.store.root, "incoming").glob("*"):
         with suppress(OSError):

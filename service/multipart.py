@@ -82,14 +82,19 @@ class Multipart:
                 },
             )
         except FormParserError as error:
-            raise BadRequest(f"The multipart boundary cannot be used: {error}.") from None
+            raise BadRequest(
+                f"The multipart boundary cannot be used: {error}.",
+                hint="A boundary has 1 to 70 characters (RFC 2046); let a client make it: curl -F ...",
+            ) from None
 
     def write(self, data: bytes) -> None:
         """More of the body."""
         try:
             self._parser.write(data)
         except FormParserError as error:
-            raise BadRequest(f"The multipart body is malformed: {error}.", hint="Let a client make it.") from None
+            raise BadRequest(
+                f"The multipart body is malformed: {error}.", hint="Let a client make it: curl -F ..."
+            ) from None
 
     def finish(self) -> None:
         """Everything has arrived; BadRequest where the closing delimiter has not."""
@@ -99,7 +104,10 @@ class Multipart:
     def _part_begin(self) -> None:
         self._parts += 1
         if self._parts > PARTS:
-            raise RequestInvalid(f"The body has more than {PARTS} parts.")
+            raise RequestInvalid(
+                f"The body has more than {PARTS} parts.",
+                hint='Send many tags as one JSON list: -F \'tags=["a", "b"]\'.',
+            )
         self._headers, self._name, self._text = {}, "", bytearray()
 
     def _header_end(self) -> None:
@@ -129,14 +137,19 @@ class Multipart:
         self._text += data[start:end]
         most = SPEC_BYTES if self._name == "spec" else FIELD_BYTES
         if len(self._text) > most:
-            raise TooLarge(f"The field {self._name[:100]!r} is larger than {most} bytes.")
+            raise TooLarge(
+                f"The field {self._name[:100]!r} is larger than {most} bytes.",
+                hint=f"A file is sent as the part {FILE}: -F {FILE}=@model.pt; what else you keep, keep elsewhere.",
+            )
 
     def _part_end(self) -> None:
         if self._name != FILE:
             try:
                 text = self._text.decode()
             except UnicodeDecodeError:
-                raise RequestInvalid(f"The field {self._name[:100]!r} is not UTF-8.") from None
+                raise RequestInvalid(
+                    f"The field {self._name[:100]!r} is not UTF-8.", hint="Convert it: iconv -t UTF-8, for instance."
+                ) from None
             self._body.fields.setdefault(self._name, []).append(text)
             return
         assert self._body.file is not None

@@ -19,6 +19,7 @@ from lastsam_core.data.catalogue import DatasetInfo, available
 from lastsam_core.errors import CheckpointError, UnknownArchitecture
 from lastsam_core.models.registry import architecture
 from lastsam_core.recipe import Channels, Recipe
+from lastsam_jobs import strict_json
 from service.multipart import FIELD_BYTES, FILE
 from service.problems import BadRequest, RequestInvalid, SpecInvalid, printable, validation_errors
 
@@ -75,7 +76,7 @@ class JobOrder(BaseModel):
         try:
             return Recipe.model_validate(self.spec)
         except ValidationError as error:
-            errors = validation_errors(error.errors(), self.spec, where="spec")
+            errors = validation_errors(error.errors(), self.spec, where="spec", model=Recipe)
             first = "; ".join(f"{e['pointer'] or 'spec'}: {e['message']}" for e in errors[:3])
             more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
             hint = "GET /recipes/schema has every field with its range; GET /recipes/presets has examples."
@@ -87,7 +88,7 @@ def order_from_json(body: bytes) -> JobOrder:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise BadRequest("The body is not UTF-8.") from None
+        raise BadRequest("The body is not UTF-8.", hint="JSON is sent as UTF-8 (RFC 8259).") from None
     return _order(_strict_json(text, "body"))
 
 
@@ -102,7 +103,7 @@ def order_from_form(fields: dict[str, list[str]]) -> JobOrder:
         )
     doubled = [name for name, texts in fields.items() if name != "tags" and len(texts) > 1]
     if doubled:
-        raise RequestInvalid(f"The field {doubled[0]!r} was sent twice.")
+        raise RequestInvalid(f"The field {doubled[0]!r} was sent twice.", hint="Only tags may be repeated.")
     order: dict[str, Any] = {}
     for name in ("spec", "metadata"):
         if fields.get(name, [""])[0].strip():
@@ -186,7 +187,7 @@ def missing_checkpoint() -> RequestInvalid:
     return RequestInvalid(
         f"The request has no {FILE}.",
         hint=f"Send the file: {_CURL} (or JSON with the checkpoint_id of one that was uploaded before).",
-        errors=[_error(f"/{FILE}", "Field required", "missing")],
+        errors=[_error(f"/{FILE}", "is missing", "missing")],
     )
 
 
@@ -194,7 +195,7 @@ def _order(content: Any) -> JobOrder:
     try:
         return JobOrder.model_validate(content)
     except ValidationError as error:
-        errors = validation_errors(error.errors(), content, where="body")
+        errors = validation_errors(error.errors(), content, where="body", model=JobOrder)
         detail = "; ".join(f"{e['pointer'] or 'body'}: {e['message']}" for e in errors[:3])
         raise RequestInvalid(detail, hint="GET /openapi.json describes POST /jobs.", errors=errors) from None
 
@@ -210,12 +211,12 @@ def _error(pointer: str, message: str, code: str, *, where: str = "body") -> dic
 
 def _strict_json(text: str, what: str) -> Any:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = strict_json.loads(text)
+    except ValueError as error:
         where = "the body" if what == "body" else f"the field {what!r}"
         raise RequestInvalid(
-            f"What {where} holds is not JSON: {str(error)[:200]}",
-            hint="Mind the shell's quotes: -F spec='{\"epochs\": 5}'.",
+            f"What {where} holds cannot be read as JSON: {str(error)[:200]}",
+            hint="Say each thing once, and mind the shell's quotes: -F spec='{\"epochs\": 5}'.",
             errors=[_error("" if what == "body" else f"/{what}", "invalid JSON", "json_invalid")],
         ) from None
     _refuse_unstorable(content, "" if what == "body" else f"/{what}")

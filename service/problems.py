@@ -15,12 +15,14 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 from sqlalchemy import exc as database_errors
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from lastsam_core.errors import CoreError
 from lastsam_jobs.errors import JobsError, StorageFull, Unauthorized
+from lastsam_jobs.wording import faults, sentence
 
 __all__ = [
     "MEDIA_TYPE",
@@ -132,28 +134,17 @@ def pointer(path: Sequence[str | int]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def validation_errors(errors: Sequence[Any], sent: Any, *, where: str) -> list[dict[str, Any]]:
+def validation_errors(
+    errors: Sequence[Any], sent: Any, *, where: str, model: type[BaseModel] | None = None
+) -> list[dict[str, Any]]:
     """pydantic's errors as [{pointer, in, message, code}]; pointers lead through `sent`, the JSON as it came.
 
-    pydantic's locations also name members of unions, which are no part of what was sent: they are left out.
+    model: what it was to be; a name that it does not know is then answered with those that it does.
     """
-    found = []
-    for error in errors:
-        path: list[str | int] = []
-        value = sent
-        for part in error["loc"]:
-            if isinstance(value, dict):
-                if part in value:
-                    value = value[part]
-                elif error["type"] != "missing":
-                    continue
-                path.append(part)
-            elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
-                value = value[part]
-                path.append(part)
-        message = error["msg"].removeprefix("Value error, ")
-        found.append({"pointer": pointer(path), "in": where, "message": message, "code": error["type"]})
-    return found
+    return [
+        {"pointer": printable(pointer(path)), "in": where, "message": printable(message), "code": code}
+        for path, message, code in faults(errors, {} if sent is None else sent, model)
+    ]
 
 
 def printable(text: str) -> str:
@@ -193,7 +184,7 @@ def _core_error(request: Request, error: Exception) -> Response:
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"pointer": pointer(e["loc"][1:]), "in": str(e["loc"][0]), "message": e["msg"], "code": e["type"]}
+        {"pointer": pointer(e["loc"][1:]), "in": str(e["loc"][0]), "message": sentence(e), "code": e["type"]}
         for e in error.errors()
     ]
     detail = "; ".join(f"{e['in']} {e['pointer']}: {e['message']}" for e in errors[:3])
@@ -204,7 +195,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "http_error")
-    detail, hint = str(error.detail), None
+    detail, hint = str(error.detail), "GET /openapi.json describes what this route takes."
     if error.status_code in (404, 405):
         detail = f"There is no {request.method} {request.url.path}."
         hint = "GET /docs lists what this service answers."

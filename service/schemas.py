@@ -40,13 +40,13 @@ class Problem(BaseModel):
                     "title": "Unprocessable Content",
                     "status": 422,
                     "code": "spec_invalid",
-                    "detail": "The spec cannot be run: /method/rho: Input should be greater than or equal to 0",
+                    "detail": "The spec cannot be run: /method/rho: must be at least 0",
                     "hint": "GET /recipes/schema has every field with its range.",
                     "errors": [
                         {
                             "pointer": "/method/rho",
                             "in": "spec",
-                            "message": "Input should be greater than or equal to 0",
+                            "message": "must be at least 0",
                             "code": "greater_than_equal",
                         }
                     ],

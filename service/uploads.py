@@ -7,6 +7,7 @@ nothing of it is left.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 
@@ -29,6 +30,11 @@ _ENVELOPE_BYTES = PARTS * 32 * 1024
 # What is handed to a thread at once: parsing, hashing and writing never happen on the event loop.
 _CHUNK = 1 << 20
 _STALL_SECONDS = 60
+_FILE_HINT = "Save only the weights, torch.save(model.state_dict(), path), or raise LASTSAM_MAX_UPLOAD_BYTES."
+_JSON_HINT = (
+    f"In JSON a spec and up to {FIELD_BYTES} bytes of metadata are sent; a checkpoint goes as a file: "
+    f"curl -F {FILE}=@model.pt -F spec='{{}}' ..."
+)
 
 
 def media_type(request: Request) -> str:
@@ -38,9 +44,9 @@ def media_type(request: Request) -> str:
 
 async def read_json(request: Request) -> bytes:
     """A JSON body, bounded; TooLarge past JSON_BYTES."""
-    _check_length(request, JSON_BYTES)
+    _check_length(request, JSON_BYTES, _JSON_HINT)
     body = bytearray()
-    async for chunk in _chunks(request, JSON_BYTES):
+    async for chunk in _chunks(request, JSON_BYTES, _JSON_HINT):
         body += chunk
     return bytes(body)
 
@@ -64,7 +70,7 @@ async def receive(request: Request, here: Services, *, raw: bool = False) -> Asy
             f"The body is of type {kind[:100] or 'nothing'!r}.",
             hint=f"Send multipart/form-data: curl -F {FILE}=@model.pt -F spec='{{}}' ...",
         )
-    declared = _check_length(request, most)
+    declared = _check_length(request, most, _FILE_HINT)
     if declared > here.store.free_bytes():
         raise StorageFull("The disk has no room for this upload.", hint="Free space and try again.")
     with ExitStack() as stack:
@@ -78,7 +84,7 @@ async def receive(request: Request, here: Services, *, raw: bool = False) -> Asy
                 whole.update(data)
             sink.write(data)
 
-        async for chunk in _chunks(request, most):
+        async for chunk in _chunks(request, most, _FILE_HINT):
             await to_thread.run_sync(take, chunk)
         if whole is not None and whole.digest() != expected:
             raise DigestMismatch("The body does not have the announced sha-256.", hint="Send it again.")
@@ -95,24 +101,22 @@ def _raw_filename(request: Request) -> str:
     return safe_filename(options.get(b"filename", b"").decode("utf-8", "replace"))
 
 
-def _check_length(request: Request, most: int) -> int:
-    try:
-        declared = int(request.headers.get("content-length", "0"))
-    except ValueError:
-        raise BadRequest("Content-Length is not a number.") from None
-    if declared > most:
-        raise _too_large(most)
-    return declared
+def _check_length(request: Request, most: int, hint: str) -> int:
+    declared = request.headers.get("content-length", "0")
+    if not re.fullmatch("[0-9]{1,18}", declared, re.ASCII):
+        raise BadRequest(
+            f"Content-Length is {declared[:30]!r}, which is no number of bytes.", hint="Let the client fill it in."
+        )
+    if int(declared) > most:
+        raise _too_large(most, hint)
+    return int(declared)
 
 
-def _too_large(most: int) -> TooLarge:
-    return TooLarge(
-        f"The request is larger than the {most} bytes that this service takes.",
-        hint="Save only the weights, torch.save(model.state_dict(), path), or raise LASTSAM_MAX_UPLOAD_BYTES.",
-    )
+def _too_large(most: int, hint: str) -> TooLarge:
+    return TooLarge(f"The request is larger than the {most} bytes that this service takes here.", hint=hint)
 
 
-async def _chunks(request: Request, most: int) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, most: int, hint: str) -> AsyncIterator[bytes]:
     """The body in pieces of about a megabyte; RequestTimeout where the client stalls, TooLarge past `most`."""
     stream = request.stream().__aiter__()
     waiting = bytearray()
@@ -127,7 +131,7 @@ async def _chunks(request: Request, most: int) -> AsyncIterator[bytes]:
             raise RequestTimeout(f"Nothing arrived for {_STALL_SECONDS} s.", hint="Send it again.") from None
         total += len(piece)
         if total > most:
-            raise _too_large(most)
+            raise _too_large(most, hint)
         waiting += piece
         if len(waiting) >= _CHUNK:
             yield bytes(waiting)

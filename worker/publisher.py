@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from lastsam_jobs import leases, publication
+from lastsam_jobs import leases, publication, repository
 from lastsam_jobs.artifacts import ArtifactStore, Incoming
 from lastsam_jobs.database import Database
 from lastsam_jobs.events import add_event
@@ -32,12 +32,16 @@ _MEDIA = {"receipt": "application/json"}
 
 
 class Publisher:
-    """Takes reports of one claim; `done`, `error` and `paused` say what the trainer ended with."""
+    """Takes reports of one claim; `done`, `error` and `paused` say what the trainer ended with.
+
+    heard: whether the trainer has said anything yet; before that it has done nothing that could be lost.
+    """
 
     def __init__(self, database: Database, store: ArtifactStore, claim: Claim, folder: JobFolder) -> None:
         self.done: dict[str, Any] | None = None
         self.error: dict[str, Any] | None = None
         self.paused = False
+        self.heard = False
         self._database = database
         self._store = store
         self._claim = claim
@@ -51,6 +55,7 @@ class Publisher:
 
         A database error leaves them waiting for the next call.
         """
+        self.heard = self.heard or bool(reports)
         for report in reports:
             kind = report["type"]
             if kind == "done":
@@ -106,13 +111,19 @@ class Publisher:
                     message=result["verdict"],
                     result=result,
                     snapshot=None,
-                    progress=self._progress | {"fraction": 1.0, "eta_seconds": 0.0},
+                    progress=self._last_progress(session, result) | {"fraction": 1.0, "eta_seconds": 0.0},
                 )
                 for kind, (path, upload) in files.items():
                     self._row(session, kind, upload, path.name)
                     arrived.append(upload)
                 replaced = publication.drop_artifacts(session, kind="snapshot", job_id=self._claim.job_id)
         publication.collect(self._database, self._store, replaced)
+
+    def _last_progress(self, session: Session, result: dict[str, Any]) -> dict[str, Any]:
+        """What was reported last, by this trainer or one before it; where none did, at least the epochs."""
+        job = repository.job(session, self._claim.job_id)
+        epochs = job.spec_resolved["epochs"]
+        return {"epoch": result.get("epoch"), "total_epochs": epochs} | (job.progress or {}) | self._progress
 
     def _room_for(self, report: dict[str, Any]) -> bool:
         # Without this snapshot an interruption costs more time, which is no reason to end the job now.

@@ -154,21 +154,36 @@ class Supervisor:
         if status is Status.CANCELLING:
             trainer.kill()
             self._asked = status
-        elif status in (Status.PAUSING, Status.STOPPING) and self._asked is not status:
-            self._asked = status
-            trainer.pause() if status is Status.PAUSING else trainer.stop()
-            self._asked_at = now
-        elif self._shutting_down() and self._asked is None:
-            self._asked = Status.QUEUED
-            trainer.pause()
-            self._asked_at = now
-        elif self._asked in (Status.PAUSING, Status.QUEUED) and now - self._asked_at > self._settings.pause_seconds:
-            log.warning("the trainer of %s does not come to a snapshot; it is killed", self._claim.job_id)
+        elif self._shutting_down() and self._asked in (None, Status.STOPPING):
+            # Finishing can take longer than this worker may: whoever claims the job next finishes it.
+            self._ask_to_leave(trainer, Status.QUEUED)
+        elif status in (Status.PAUSING, Status.STOPPING) and self._asked not in (status, Status.QUEUED):
+            if status is Status.PAUSING:
+                self._ask_to_leave(trainer, status)
+            else:
+                self._asked, self._asked_at = status, now
+                trainer.stop()
+        elif self._asked is not None and now - self._asked_at > self._patience():
+            log.warning("the trainer of %s does not do as it was asked; it is killed", self._claim.job_id)
             trainer.kill()
         if now - self._renewed >= self._settings.renew_seconds:
             with self._database.write() as session:
                 leases.renew(session, self._claim, lease_seconds=self._settings.lease_seconds)
             self._renewed = now
+
+    def _ask_to_leave(self, trainer: TrainerProcess, why: Status) -> None:
+        self._asked, self._asked_at = why, time.monotonic()
+        if self._publisher.heard:
+            trainer.pause()
+        else:
+            # It still loads, which takes a busy machine half a minute, and a worker that ends has no more than that.
+            trainer.kill()
+            self._publisher.paused = True
+
+    def _patience(self) -> float:
+        # Finishing takes an evaluation and a measurement, leaving only a snapshot.
+        here = self._settings
+        return here.stop_seconds if self._asked is Status.STOPPING else here.pause_seconds
 
     def _cancelled_meanwhile(self) -> str | None:
         try:

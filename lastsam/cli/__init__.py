@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from lastsam.cli import checkpoints, data, flatness, jobs, keys, local, service, study, submit, translation
-from lastsam.cli.common import explained
+from lastsam.cli.common import explained, say
 
 __all__ = ["app", "main"]
 
@@ -60,5 +60,5 @@ def main() -> None:
             raise
         lines, status = explained(error)
         for line in lines:
-            typer.echo(line, err=True)
+            say(line, err=True)
         sys.exit(status)

@@ -1,5 +1,5 @@
-"""`python -m lastsam.cli`, where the `lastsam` script is not on the path."""
+"""`python -m lastsam.cli`: the same as `python -m lastsam`, where the script is not on the path."""
 
-from lastsam.cli import main
+from lastsam.__main__ import main
 
 main()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lastsam.cli.common import AsJson, settings, show_json
+from lastsam.cli.common import AsJson, say, settings, show_json
 from lastsam.cli.local import DataDir, Device, Threads, data_dir
 
 if TYPE_CHECKING:
@@ -122,22 +122,22 @@ def _evaluation(
 def _show(facts: dict[str, Any]) -> None:
     from lastsam.render import percent
 
-    first, last = _printable(facts["keys"][0]), _printable(facts["keys"][-1])
-    where = " > ".join(_printable(key) for key in facts["wrapper"]) or "the whole file"
+    first, last = facts["keys"][0], facts["keys"][-1]
+    where = " > ".join(facts["wrapper"]) or "the whole file"
     rows = {
         "recognised": f"{facts['arch']}: {facts['title']}, {facts['num_classes']} classes",
         "parameters": f"{facts['parameters']:,} in {facts['tensors']} tensors, {', '.join(facts['dtypes'])}",
         "container": f"{facts['container']}, {facts['bytes']:,} bytes",
         "state dict": where,
-        "keys": f"{first} ... {last} (convention {facts['convention']}, prefix {_printable(facts['prefix'])!r})",
-        "also there": ", ".join(_printable(name) for name in facts["companions"]) or "nothing",
+        "keys": f"{first} ... {last} (convention {facts['convention']}, prefix {facts['prefix']!r})",
+        "also there": ", ".join(facts["companions"]) or "nothing",
     }
     if facts["epoch"] is not None:
         rows["epoch"] = str(facts["epoch"])
     if kept := facts["optimizer"]:
         rows["optimizer"] = _optimizer(kept)
     if facts["ema"]:
-        where = " > ".join(_printable(key) for key in facts["ema"])
+        where = " > ".join(facts["ema"])
         rows["averaged"] = f'{where}; model.weights "ema" refines these'
     if facts["alternatives"]:
         others = ", ".join(facts["alternatives"])
@@ -149,19 +149,14 @@ def _show(facts: dict[str, Any]) -> None:
         rows["normalisation"] = f"{scaled['name']}: {scaled['how']}"
         facts["notes"] += found["notes"]
     for name, value in rows.items():
-        typer.echo(f"{name + ':':15} {value}")
+        say(f"{name + ':':15} {value}")
     for note in facts["notes"]:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _optimizer(kept: dict[str, Any]) -> str:
     if not kept["usable"]:
-        return _printable(f"not usable: {kept['reason']}")
+        return f"not usable: {kept['reason']}"
     name = {"sgd": "SGD's momentum", "adam": "Adam's averages"}[kept["kind"]]
     rate = "" if kept["lr"] is None else f" at lr {kept['lr']:g}"
     return f'{name}{rate}; optimizer.state "checkpoint" starts with it'
-
-
-def _printable(text: str) -> str:
-    """Names out of a stranger's file must not steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)

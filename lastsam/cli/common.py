@@ -23,6 +23,7 @@ __all__ = [
     "console",
     "explained",
     "open_client",
+    "say",
     "settings",
     "show_json",
 ]
@@ -68,7 +69,16 @@ def console(*, stderr: bool = False) -> Console:
 
 def show_json(value: Any) -> None:
     """JSON on stdout, for programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    from lastsam.printable import safe_json
+
+    typer.echo(safe_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """One line for people; whoever wrote what is in it, it does not steer the terminal."""
+    from lastsam.printable import printable
+
+    typer.echo(printable(text), err=err)
 
 
 def explained(error: Exception) -> tuple[list[str], int]:
@@ -113,11 +123,13 @@ def _status(http: int | None) -> int:
 
 def _invalid(error: Any) -> tuple[str, str]:
     """A ValidationError of Settings or Recipe: the first field at fault."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = [str(part) for part in first["loc"]]
-    reason = first["msg"].removeprefix("Value error, ")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    from lastsam_core.recipe import Recipe
+    from lastsam_jobs.wording import faults
+
+    known = Recipe if error.title == "Recipe" else None
+    (place, reason, _), *others = faults(error.errors(include_url=False), model=known)
+    more = f" (and {len(others)} more)" if others else ""
     if error.title == "Settings":
-        return f"LASTSAM_{'_'.join(place).upper()}: {reason}{more}", "Correct the environment variable."
-    where = ".".join(place) or "the recipe"
+        return f"LASTSAM_{'_'.join(map(str, place)).upper()}: {reason}{more}", "Correct the environment variable."
+    where = ".".join(map(str, place)) or "the recipe"
     return f"{where}: {reason}{more}", "GET /recipes/schema, or lastsam_core/recipe.py, has every field."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,9 @@ from lastsam.cli.local import DataDir, data_dir
 __all__ = ["app"]
 
 app = typer.Typer(help="The datasets that jobs on this machine may name.", no_args_is_help=True)
+
+
+_STAGING = ".adding-"
 
 
 @app.command("list")
@@ -31,6 +33,8 @@ def list_datasets(folder: DataDir = None, as_json: AsJson = False) -> None:
         return
     from rich.table import Table
 
+    from lastsam.printable import printable
+
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "ready", "train", "test", "image", "classes", "note"):
         table.add_column(heading)
@@ -38,7 +42,8 @@ def list_datasets(folder: DataDir = None, as_json: AsJson = False) -> None:
         image = " x ".join(map(str, info.image)) if info.image else "-"
         figures = (str(number) if number is not None else "-" for number in (info.train, info.test))
         classes = str(info.classes) if info.classes is not None else "-"
-        table.add_row(info.name, "yes" if info.prepared else "no", *figures, image, classes, info.note or "")
+        note = printable(info.note or "")
+        table.add_row(info.name, "yes" if info.prepared else "no", *figures, image, classes, note)
     console().print(table)
 
 
@@ -75,19 +80,29 @@ def add(
     """
     from lastsam_core.data import load_dataset
     from lastsam_core.data.catalogue import is_name
+    from lastsam_core.errors import BadDataset
+    from lastsam_jobs.scratch import scratch, sweep
 
     if not is_name(name) or name == "digits":
         raise CommandError(f"{name!r} cannot be a dataset's name.", hint="Lower-case letters, digits and . _ -")
+    if file.is_dir():
+        raise CommandError(f"{file} is a folder.", hint="Give the .npz file.")
     place = data_dir(folder)
     target = place / f"{name}.npz"
     if target.exists() and not force:
         raise CommandError(f"There is a dataset {name} already: {target}", hint="--force replaces it.")
-    place.mkdir(parents=True, exist_ok=True)
+    sweep(place, _STAGING)
     # Checked as a job would read it, and only then in its place.
-    with tempfile.TemporaryDirectory(prefix=".adding-", dir=place) as staging:
-        copy = Path(staging, target.name)
+    with scratch(place, _STAGING) as staging:
+        copy = staging / target.name
         shutil.copyfile(file, copy)
-        load_dataset(name, copy.parent)
+        try:
+            load_dataset(name, copy.parent)
+        except BadDataset as error:
+            # The error is about the copy, whose name the caller has never seen.
+            said = error.message
+            said = said.replace(copy.name, str(file)) if copy.name in said else f"{file}: {said}"
+            raise CommandError(said, hint=error.hint) from None
         os.replace(copy, target)
     _say(name, target, as_json)
 

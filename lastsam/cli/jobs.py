@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lastsam.cli.common import AsJson, CommandError, Url, console, open_client, show_json
+from lastsam.cli.common import AsJson, CommandError, Url, console, open_client, say, show_json
 
 __all__ = ["add_to"]
 
@@ -102,7 +102,7 @@ def download(
     if as_json:
         show_json({"job_id": job_id, "path": str(path), "bytes": path.stat().st_size, "format": format})
     else:
-        typer.echo(str(path))
+        say(str(path))
 
 
 def delete(
@@ -124,7 +124,7 @@ def _add_action(app: typer.Typer, action: str, sentence: str) -> None:
         if as_json:
             show_json(job)
         else:
-            typer.echo(f"{job['id']} is {job['status']}")
+            say(f"{job['id']} is {job['status']}")
 
     app.command(action, help=sentence, rich_help_panel=_PANEL)(act)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lastsam.cli.common import AsJson, CommandError, console, settings, show_json
+from lastsam.cli.common import AsJson, CommandError, console, say, settings, show_json
 
 if TYPE_CHECKING:
     from lastsam_jobs.database import Database
@@ -60,11 +60,15 @@ def list_keys(as_json: AsJson = False) -> None:
         return
     from rich.table import Table
 
+    from lastsam.printable import printable
+
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "name", "scopes", "created", "revoked"):
         table.add_column(heading)
     for key in found:
-        table.add_row(key["id"], key["name"], " ".join(key["scopes"]), key["created_at"], key["revoked_at"] or "-")
+        table.add_row(
+            key["id"], printable(key["name"]), " ".join(key["scopes"]), key["created_at"], key["revoked_at"] or "-"
+        )
     console().print(table)
 
 
@@ -80,7 +84,7 @@ def revoke(
     if as_json:
         show_json(shown)
     else:
-        typer.echo(f"{shown['id']} ({shown['name']}) is revoked")
+        say(f"{shown['id']} ({shown['name']}) is revoked")
 
 
 @contextmanager

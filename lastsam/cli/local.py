@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from lastsam.cli.common import AsJson, CommandError, console, settings, show_json
+from lastsam.cli.common import AsJson, CommandError, console, say, settings, show_json
 from lastsam.cli.spec import Preset, Set, Spec, build_spec
 
 __all__ = ["DataDir", "Device", "Threads", "add_to", "data_dir"]
 
 _PANEL = "Without a service"
+# What an -o that is meant as a file ends with.
+_FILES = frozenset({".th", ".t7", ".pt", ".pth", ".pkl", ".bin", ".ckpt", ".tar", ".safetensors"})
 
 DataDir = Annotated[
     Path | None,
@@ -39,7 +41,7 @@ def data_dir(given: Path | None) -> Path:
 
 def refine(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the weights and the receipt.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the weights in each format and the receipt.")],
     spec: Spec = None,
     preset: Preset = None,
     fields: Set = None,
@@ -59,6 +61,9 @@ def refine(
     recipe = Recipe.model_validate(build_spec(spec, preset, fields))
     if out.exists() and not out.is_dir():
         raise CommandError(f"{out} is a file.", hint="-o names a folder for the weights and the receipt.")
+    if not out.exists() and out.suffix in _FILES:
+        hint = f"It names a folder, for instance -o {out.stem}; the weights in it end with {checkpoint.suffix!r}."
+        raise CommandError(f"-o {out} looks like a file.", hint=hint)
     from lastsam.live import live_view
     from lastsam.render import receipt_table
     from lastsam.watching import reports_to
@@ -79,6 +84,8 @@ def refine(
             snapshot=snapshot,
         )
     snapshot.unlink(missing_ok=True)
+    # As it would be downloaded from a service: who reads `model.th` reads the refined one.
+    (out / "weights.original").replace(out / f"{checkpoint.stem}-lastsam{checkpoint.suffix}")
     if as_json:
         show_json(receipt)
         return
@@ -136,4 +143,4 @@ def train(
         return
     test = made["test"]
     accuracy = f"{percent(test['accuracy'])} ± {100 * test['stderr']:.2f} (n = {test['n']})"
-    typer.echo(f"{out}: {arch} on {recipe.data.name}, test accuracy {accuracy}, {duration(made['seconds'])}")
+    say(f"{out}: {arch} on {recipe.data.name}, test accuracy {accuracy}, {duration(made['seconds'])}")

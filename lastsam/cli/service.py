@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lastsam.cli.common import FAILED, AsJson, settings, show_json
+from lastsam.cli.common import FAILED, AsJson, say, settings, show_json
 
 __all__ = ["add_to"]
 
@@ -80,9 +80,9 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         for check in found:
             typer.secho(f"{check.verdict:5}", fg=_COLOURS[check.verdict], nl=False)
-            typer.echo(f"{check.what}: {check.detail}")
+            say(f"{check.what}: {check.detail}")
             if check.fix:
-                typer.echo(f"     -> {check.fix}")
+                say(f"     -> {check.fix}")
     if any(check.verdict == "fail" for check in found):
         raise typer.Exit(FAILED)
 

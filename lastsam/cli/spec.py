@@ -49,6 +49,8 @@ def build_spec(spec: str | None, preset: str | None, fields: list[str] | None) -
 
 
 def _read(spec: str) -> dict[str, Any]:
+    from lastsam_jobs import strict_json
+
     if spec.lstrip().startswith("{"):
         text, where = spec, "--spec"
     elif spec == "-":
@@ -56,9 +58,11 @@ def _read(spec: str) -> dict[str, Any]:
     else:
         text, where = Path(spec).read_text(), spec
     try:
-        found = json.loads(text)
+        found = strict_json.loads(text)
     except ValueError as error:
-        raise CommandError(f"{where} is not JSON: {error}", hint="For instance --spec '{\"epochs\": 5}'") from None
+        raise CommandError(
+            f"{where} cannot be read as JSON: {error}", hint="For instance --spec '{\"epochs\": 5}'"
+        ) from None
     if not isinstance(found, dict):
         raise CommandError(f"{where} is not a JSON object.", hint="For instance --spec '{\"epochs\": 5}'")
     return found

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lastsam.cli.common import FAILED, AsJson, CommandError, Url, console, open_client, show_json
+from lastsam.cli.common import FAILED, AsJson, CommandError, Url, console, open_client, say, show_json
 from lastsam.cli.spec import Preset, Set, Spec, build_spec
 
 __all__ = ["add_to", "show_end", "watch_job"]
@@ -51,8 +51,8 @@ def submit(
         elif as_json:
             show_json(job)
         else:
-            typer.echo(job["id"])
-            typer.echo(f"accepted; follow it with: lastsam watch {job['id']}", err=True)
+            say(job["id"])
+            say(f"accepted; follow it with: lastsam watch {job['id']}", err=True)
 
 
 def watch(
@@ -71,6 +71,8 @@ def _source(checkpoint: str) -> Path | str:
         return path
     if checkpoint.startswith("ckpt_"):
         return checkpoint
+    if path.is_dir():
+        raise CommandError(f"{checkpoint} is a folder.", hint="Give the checkpoint file in it.")
     raise CommandError(f"There is no file {checkpoint}.", hint="Give a checkpoint file, or the id of an uploaded one.")
 
 
@@ -83,7 +85,7 @@ def watch_job(client: Any, job_id: str, as_json: bool) -> dict[str, Any]:
         with live_view(console(stderr=as_json)) as view:
             job = watch(client, job_id, view)
     except KeyboardInterrupt:
-        typer.echo(f"The job goes on; look again with: lastsam watch {job_id}", err=True)
+        say(f"The job goes on; look again with: lastsam watch {job_id}", err=True)
         raise
     show_end(client, job, as_json)
     return job
@@ -97,14 +99,14 @@ def show_end(client: Any, job: dict[str, Any], as_json: bool) -> None:
         from lastsam.render import receipt_table
 
         console().print(receipt_table(client.receipt(job["id"])))
-        typer.echo(f"weights: lastsam download {job['id']}")
+        say(f"weights: lastsam download {job['id']}")
     elif job["status"] == "paused":
-        typer.echo(f"{job['id']} is paused; it goes on with: lastsam resume {job['id']}", err=True)
+        say(f"{job['id']} is paused; it goes on with: lastsam resume {job['id']}", err=True)
     else:
         error = job.get("error") or {}
-        typer.echo(f"{job['id']} {job['status']}{': ' + error['message'] if error.get('message') else '.'}", err=True)
+        say(f"{job['id']} {job['status']}{': ' + error['message'] if error.get('message') else '.'}", err=True)
         if error.get("hint"):
-            typer.echo(f"  {error['hint']}", err=True)
+            say(f"  {error['hint']}", err=True)
     if job["status"] != "succeeded":
         raise typer.Exit(FAILED)
 
@@ -117,9 +119,9 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
 
     found, cost = plan.get("checkpoint") or {}, plan["estimate"]
     if found:
-        typer.echo(f"checkpoint: {found['arch']}, {found['num_classes']} classes")
+        say(f"checkpoint: {found['arch']}, {found['num_classes']} classes")
     if cost.get("seconds") is not None:
-        typer.echo(f"time: about {duration(cost['seconds'])}")
-    typer.echo(cost["basis"])
+        say(f"time: about {duration(cost['seconds'])}")
+    say(cost["basis"])
     for warning in plan["warnings"]:
-        typer.echo(f"warning: {warning}")
+        say(f"warning: {warning}")

@@ -80,8 +80,9 @@ def _weights(raw: RawCheckpoint, arch: str, num_classes: int | None) -> Canonica
     broken = [key for key, tensor in raw.tensors.items() if not all_finite(tensor)]
     if broken:
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        verb = "holds" if len(broken) == 1 else "hold"
         raise NonFiniteCheckpoint(
-            f"{', '.join(broken[:3])}{more} hold NaN or numbers beyond the range of float32.",
+            f"{', '.join(broken[:3])}{more} {verb} NaN or numbers beyond the range of float32.",
             hint="The training that made this checkpoint diverged; take an earlier one.",
         )
     for key, tensor in raw.tensors.items():

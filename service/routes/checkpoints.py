@@ -78,7 +78,6 @@ def checkpoint(caller: Reader, request: Request, checkpoint_id: CheckpointId, he
         return CheckpointView.of(repository.checkpoint(session, checkpoint_id, owner=caller.sees), root=_root(request))
 
 
-@router.head("/{checkpoint_id}/content", include_in_schema=False)
 @router.get(
     "/{checkpoint_id}/content",
     summary="The file as it was uploaded",

@@ -131,7 +131,7 @@ def jobs(
 ) -> Response:
     """Yours, newest first."""
     if q and "\0" in q:
-        raise RequestInvalid("q holds a NUL.")
+        raise RequestInvalid("q holds a NUL, which no name does.", hint="Leave it out.")
     with here.database.read() as session:
         rows, more = repository.list_jobs(
             session, owner=caller.sees, limit=limit, after=cursor(after, "job"), status=status or (), tag=tag, q=q
@@ -197,7 +197,10 @@ def delete(caller: Submitter, job_id: JobId, here: Here) -> Response:
 async def _asked(request: Request, caller: Caller, here: Services, key: str | None) -> AsyncIterator[Asked]:
     """Read the request, cheap checks first: a bad spec is refused before its file is looked into."""
     if key is not None and not _KEY.fullmatch(key):
-        raise RequestInvalid("The Idempotency-Key has 1 to 255 printable ASCII characters.")
+        raise RequestInvalid(
+            "The Idempotency-Key is not of 1 to 255 printable ASCII characters without spaces.",
+            hint='A UUID will do: -H "Idempotency-Key: $(uuidgen)".',
+        )
     if media_type(request) == "application/json":
         order = order_from_json(await read_json(request))
         recipe = order.recipe

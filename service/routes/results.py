@@ -71,7 +71,6 @@ def metrics(
     return Response(_csv(rows), media_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
 
 
-@router.head("/weights", include_in_schema=False)
 @router.get("/weights", summary="Refined weights", response_class=Response, responses=_FILE)
 async def weights(
     caller: Reader,
@@ -90,7 +89,6 @@ async def weights(
     return await blob_response(request, here.store, sha256, filename=f"{name.stem or 'weights'}-lastsam{suffix}")
 
 
-@router.head("/receipt", include_in_schema=False)
 @router.get(
     "/receipt",
     summary="The receipt",

@@ -80,3 +80,60 @@ def test_passes_a_step() -> None:
     assert Recipe().resolved().passes_per_step == 2
     assert preset("sgd-control").resolved().passes_per_step == 1
     assert Recipe.model_validate({"method": {"rho": 0}}).resolved().passes_per_step == 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"epochs": True},
+        {"epochs": "3"},
+        {"epochs": 2.5},
+        {"seed": False},
+        {"grad_clip": "1"},
+        {"method": {"p": "3"}},
+        {"method": {"p": True}},
+        {"method": {"m": True}},
+        {"method": {"penalty": True}},
+        {"method": {"orthogonal": 1}},
+        {"method": {"second_order": "yes"}},
+        {"optimizer": {"betas": [True, 0.5]}},
+        {"optimizer": {"betas": ["0.9", 0.5]}},
+        {"flatness": {"hessian": 0}},
+        {"data": {"normalization": {"mean": ["0.5"], "std": [0.5]}}},
+    ],
+)
+def test_kinds_of_json_stay_apart(spec: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Recipe.model_validate(spec)
+    assert len(caught.value.errors()) <= 2
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"epochs": 3.0, "optimizer": {"lr": 1}},
+        {"method": {"p": "inf", "m": None, "orthogonal": False}},
+        {"method": {"p": 3}},
+        {"data": {"normalization": "auto", "train_limit": 5}},
+        {"data": {"normalization": {"mean": [0, 0.5], "std": [0.00392, 1]}}},
+    ],
+)
+def test_what_json_means_is_taken(spec: dict[str, Any]) -> None:
+    assert Recipe.model_validate(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"schedule": {"milestones": [0.5, 0.2]}}, "must increase, got [0.5, 0.2]"),
+        ({"schedule": {"milestones": [0.5, 0.5]}}, "must increase"),
+        ({"data": {"normalization": {"mean": [1e300], "std": [1]}}}, "less than or equal to 10"),
+        ({"data": {"normalization": {"mean": [0], "std": [1e-300]}}}, "greater than or equal to 0.001"),
+        ({"average": "ema"}, "supports only null here"),
+        ({"control": "sgd"}, "supports only null here"),
+    ],
+)
+def test_refuses_what_makes_no_sense(spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Recipe.model_validate(spec)
+    assert words in "; ".join(error["msg"] for error in caught.value.errors())

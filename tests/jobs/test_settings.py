@@ -49,6 +49,20 @@ def test_an_unsafe_pair_of_times_is_refused_with_both_names(tmp_path: Path) -> N
         Settings(home=tmp_path, lease_seconds=10, renew_seconds=6).absolute()
 
 
+@pytest.mark.parametrize(
+    ("setting", "path", "sentence"),
+    [
+        ("home", "/dev/null", "LASTSAM_HOME is /dev/null, but it is not a folder"),
+        ("home", "/dev/null/x/y", "LASTSAM_HOME is /dev/null/x/y, but /dev/null in it is not a folder"),
+        ("work_dir", "/dev/null", "LASTSAM_WORK_DIR is /dev/null"),
+    ],
+)
+def test_a_file_is_no_place_for_an_installation(tmp_path: Path, setting: str, path: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence) as refused:
+        Settings(**{"home": tmp_path, setting: Path(path)}).absolute()  # pyright: ignore[reportArgumentType]
+    assert refused.value.hint
+
+
 @pytest.mark.parametrize("bad", [{"port": 70000}, {"lease_seconds": 0}, {"max_attempts": 0}, {"log_level": "loud"}])
 def test_values_out_of_range_are_refused(bad: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ValidationError):

@@ -36,6 +36,19 @@ def test_lines_say_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_a_service_says_does_not_steer_the_terminal(terminal: bool) -> None:
+    text = StringIO()
+    evil = "\x1b]0;owned\x07[red]:smile:"
+    with live_view(Console(file=text, force_terminal=terminal, width=160, color_system=None)) as view:
+        view.status(evil)
+        view.say(evil)
+        view.progress(FIGURES | {"epoch": evil})
+    assert "\ufffd]0;owned\ufffd[red]:smile:" in text.getvalue()
+    assert "\x1b]" not in text.getvalue()
+    assert "\x07" not in text.getvalue()
+
+
 def test_a_bar_on_a_terminal() -> None:
     text = StringIO()
     with live_view(Console(file=text, force_terminal=True, width=160, color_system=None)) as view:

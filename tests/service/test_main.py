@@ -13,6 +13,7 @@ import pytest
 
 from lastsam_jobs.errors import SettingsError
 from lastsam_jobs.settings import Settings
+from service.converter import CONVERTING
 from service.main import create_app
 from tests.service.conftest import Api
 
@@ -46,7 +47,13 @@ def test_what_a_killed_process_left_is_removed_at_start(
     old, young = incoming / "old", incoming / "young"
     for path in (old, young):
         Path(path).write_bytes(b"x")
+    work = settings_factory().work_dir
+    assert work is not None
+    (work / f"{CONVERTING}killed").mkdir(parents=True)
+    (work / f"{CONVERTING}killed" / "weights.safetensors").write_bytes(b"x")
+    (work / "job_01JD00000000000000000000AB").mkdir()
     long_ago = time.time() - 7200
     os.utime(old, (long_ago, long_ago))
     new_api()
     assert [path.name for path in incoming.iterdir()] == ["young"]
+    assert [path.name for path in work.iterdir()] == ["job_01JD00000000000000000000AB"]

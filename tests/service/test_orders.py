@@ -39,6 +39,7 @@ def test_form_and_json_say_the_same() -> None:
         (b'{"nmae": "x"}', "/nmae"),
         (b'{"name": "' + b"x" * 201 + b'"}', "/name"),
         (b'{"tags": [""]}', "/tags"),
+        (b'{"spec": {}, "spec": {}}', ""),
         (b'{"tags": ["a", 1]}', "/tags/1"),
         (b'{"metadata": {"a": {"b": NaN}}}', "/metadata/a/b"),
         (b'{"metadata": {"a": [1e999]}}', "/metadata/a/0"),
@@ -63,7 +64,8 @@ def test_what_json_cannot_be_is_refused_where_it_is(body: bytes, pointer: str) -
     [
         ({"specs": ["{}"]}, "specs"),
         ({"spec": ["{}", "{}"]}, "twice"),
-        ({"spec": ["epochs=5"]}, "not JSON"),
+        ({"spec": ["epochs=5"]}, "cannot be read as JSON"),
+        ({"spec": ['{"epochs": 5, "epochs": 6}']}, '"epochs" stands twice'),
         ({"metadata": ["[]"]}, "/metadata"),
         ({"name": ["\0"]}, "/name"),
         ({"tags": ["[1]"]}, "/tags/0"),

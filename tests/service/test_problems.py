@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +14,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from lastsam_core.errors import UnknownDataset
 from lastsam_core.recipe import Recipe
-from lastsam_jobs.errors import InvalidTransition
+from lastsam_jobs import errors
+from lastsam_jobs.errors import InvalidTransition, JobsError
+from service import problems
 from service.problems import pointer, printable, validation_errors
 from tests.service.conftest import Api
 
@@ -26,8 +31,44 @@ def test_pointers_lead_through_what_was_sent() -> None:
     with pytest.raises(ValidationError) as invalid:
         Recipe.model_validate(sent)
     found = {error["pointer"] for error in validation_errors(invalid.value.errors(), sent, where="spec")}
-    assert found >= {"/data/normalization", "/data/normalization/std/0", "/method/p"}
+    assert found >= {"/data/normalization/std/0", "/method/p"}
     assert all(not part.startswith(("Channels", "literal")) for path in found for part in path.split("/"))
+
+
+def test_every_refusal_says_what_to_do() -> None:
+    """Each JobsError that these packages raise is raised with a hint; a lost claim is no client's business."""
+    kinds = {name for name, kind in vars(problems).items() if isinstance(kind, type) and issubclass(kind, JobsError)}
+    kinds |= set(errors.__all__)
+    without = [
+        f"{path.name}:{node.lineno}"
+        for folder in (problems, errors)
+        for path in Path(folder.__file__ or "").parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds - {"Fenced"}
+        if not any(keyword.arg == "hint" for keyword in node.keywords)
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "pointer", "message"),
+    [
+        ({"spec": 3}, "/spec", "must be a JSON object"),
+        ({"nmae": "x"}, "/nmae", 'there is no such field; did you mean "name"?'),
+        ({"tags": "a"}, "/tags", "must be a list"),
+    ],
+)
+def test_refusals_speak_json(api: Api, sent: dict[str, Any], pointer: str, message: str) -> None:
+    answer = api.post("/jobs", json=sent)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["pointer"], error["message"]) == (pointer, message)
+
+
+def test_a_parameter_out_of_range_speaks_http(api: Api) -> None:
+    problem = api.get("/jobs?limit=1000").json()
+    assert problem["detail"] == "query /limit: must be at most 100"
+    assert "queued" in api.get("/jobs?status=sleeping").json()["detail"]
 
 
 def test_stranger_text_is_made_printable() -> None:

@@ -89,8 +89,36 @@ def test_other_types_of_body_are_not_read(api: Api) -> None:
 
 
 def test_a_json_body_is_bounded(api: Api) -> None:
-    big = {"spec": {}, "metadata": {"x": "y" * 2**20}}
-    assert api.post("/jobs", json=big).status_code == 413
+    big = {"spec": {}, "metadata": {"x": "y" * 3 * 2**20}}
+
+    async def chunked() -> Any:
+        yield json.dumps(big).encode()
+
+    kind = {"Content-Type": "application/json"}
+    for answer in (api.post("/jobs", json=big), api.post("/jobs", content=chunked(), headers=kind)):
+        assert answer.status_code == 413
+        assert "65536 bytes of metadata" in answer.json()["hint"]
+        assert "LASTSAM_MAX_UPLOAD_BYTES" not in answer.json()["hint"]
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "1.5", "9" * 30, "\u00b2".encode("latin-1")])
+def test_a_length_that_is_none_is_refused(api: Api, length: str | bytes) -> None:
+    answer = api.post("/jobs", content=b"{}", headers={"Content-Type": "application/json", "Content-Length": length})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert answer.json()["hint"]
+
+
+def test_text_that_is_no_utf8_is_refused(api: Api) -> None:
+    answer = api.post("/jobs", content=b'{"name": "\xff"}', headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["hint"]) == (400, "JSON is sent as UTF-8 (RFC 8259).")
+
+
+@pytest.mark.parametrize("boundary", ["x" * 300, "x" * 70_000])
+def test_a_boundary_that_is_too_long_is_refused(api: Api, boundary: str) -> None:
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    answer = api.post("/jobs", content=f"--{boundary}--\r\n", headers=kind)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+    assert "RFC 2046" in answer.json()["hint"]
 
 
 # --- a real server, bytes on the wire

@@ -263,6 +263,40 @@ def test_a_trainer_that_does_not_come_to_a_snapshot_is_killed_and_the_job_paused
     assert not alive(pid)
 
 
+def test_a_trainer_that_does_not_stop_is_killed_and_the_job_finished_from_its_snapshot(bench: Any) -> None:
+    bench.settings = bench.settings.model_copy(update={"stop_seconds": 1.0})
+    id = bench.submit(LONG | {"epochs": 50})
+    worker = bench.work()
+    bench.wait_for_step(id, step=5)
+    pid = bench.trainer_pid(id)
+    os.kill(pid, signal.SIGSTOP)
+    ask(bench, id, Action.STOP)
+    worker.join(timeout=60)
+    job = bench.job(id)
+    assert not alive(pid)
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
+    assert 0 < job.result["gradient_passes"] < 2 * 24 * 50
+    assert any("was killed by SIGKILL; the job continues" in event.message for event in bench.events(id))
+
+
+def test_a_worker_that_ends_does_not_wait_for_a_job_that_finishes(bench: Any) -> None:
+    id = bench.submit(LONG | {"epochs": 50})
+    worker = bench.work()
+    bench.wait_for_step(id, step=5)
+    pid = bench.trainer_pid(id)
+    os.kill(pid, signal.SIGSTOP)  # a trainer that takes its time
+    ask(bench, id, Action.STOP)
+    time.sleep(1)
+    bench.stopping = True
+    time.sleep(1)
+    os.kill(pid, signal.SIGCONT)
+    worker.join(timeout=20)
+    job = bench.job(id)
+    assert (job.status, job.attempt, job.finish_now) == (Status.QUEUED, 0, True)
+    bench.stopping = False
+    assert finish(bench, id).status == Status.SUCCEEDED
+
+
 def test_a_hanging_database_does_not_keep_the_trainer_alive_past_its_lease(bench: Any) -> None:
     bench.settings = bench.settings.model_copy(update={"lease_seconds": 2.0, "renew_seconds": 0.5})
     id = bench.submit(LONG | {"epochs": 50})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,21 @@ def test_add_what_is_no_dataset(cli: Cli, here: Path, tmp_path: Path) -> None:
     assert "x_test" in err
     assert cli("data", "add", tmp_path / "absent.npz", "flowers")[0] == 2
     assert list(here.iterdir()) == []
+
+
+def test_add_what_is_not_even_an_archive_is_called_by_its_own_name(cli: Cli, here: Path) -> None:
+    status, out, err = cli("data", "add", sys.executable, "foo")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: {sys.executable} is not a readable .npz")
+    assert "foo.npz" not in err
+    assert "a folder" in cli("data", "add", here.parent, "foo")[2]
+
+
+def test_add_removes_what_a_killed_one_left(cli: Cli, here: Path, tmp_path: Path) -> None:
+    (here / ".adding-killed").mkdir(parents=True)
+    (here / ".adding-killed" / "flowers.npz").write_bytes(b"half")
+    assert cli("data", "add", write_tiny_npz(tmp_path / "mine"), "flowers")[0] == 0
+    assert [path.name for path in here.iterdir()] == ["flowers.npz"]
 
 
 def test_prepare_what_nobody_knows(cli: Cli, here: Path) -> None:

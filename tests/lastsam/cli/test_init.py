@@ -14,7 +14,7 @@ import pytest
 
 from tests.lastsam.conftest import Cli, Service
 
-COMMAND = [sys.executable, "-m", "lastsam.cli"]
+COMMAND = [sys.executable, "-m", "lastsam"]
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -47,7 +47,8 @@ def test_no_service_is_status_3_in_a_sentence(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("LASTSAM_PORT", "many", "error: LASTSAM_PORT: Input should be a valid integer"),
+        ("LASTSAM_PORT", "many", "error: LASTSAM_PORT: must be a whole number"),
+        ("LASTSAM_HOME", "/dev/null", "error: LASTSAM_HOME is /dev/null, but it is not a folder."),
         ("LASTSAM_RENEW_SECONDS", "59", "error: LASTSAM_RENEW_SECONDS (59.0) must be at most half"),
         ("LASTSAM_DATABASE_URL", "mysql://host/db", "error: LASTSAM_DATABASE_URL names the database 'mysql'"),
         ("LASTSAM_DATABASE_URL", "sqlite:////proc/none/x.db", "error: /proc/none"),
@@ -61,6 +62,23 @@ def test_bad_settings_are_named(
     assert (status, out) == (2, "")
     assert err.startswith(sentence)
     assert "Traceback" not in err
+
+
+# The process interrupts itself while typer is being imported.
+EARLY = """
+import os, runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("lastsam", run_name="__main__")
+"""
+
+
+def test_an_interrupt_while_it_loads_is_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -31,6 +31,26 @@ def test_list(cli: Cli, client: Client, net: Path) -> None:
     assert cli("list", "--status", "sleeping")[0] == 2
 
 
+EVIL = "\x1b[2J\x1b]0;owned\x07[red]name[/red] :smile:\r\x9b1A\u202egnp"
+SHOWN = "\ufffd[2J\ufffd]0;owned\ufffd[red]name[/red] :smile: \ufffd1A\ufffdgnp"
+
+
+def test_what_others_wrote_does_not_steer_the_terminal(cli: Cli, service: Service, client: Client, net: Path) -> None:
+    job = client.submit(net, {"data": {"name": "tiny"}}, name=EVIL, tags=[EVIL], metadata={"note": EVIL})
+    service.event(job["id"], "job.note", EVIL)
+    service.set(job["id"], error={"code": EVIL, "message": EVIL, "hint": EVIL}, device={"name": EVIL})
+    service.set(job["id"], status="failed")
+    for command in (("list", "-q", "owned"), ("show", job["id"]), ("watch", job["id"])):
+        _, out, err = cli(*command)
+        assert not set(EVIL) & set("\x1b\x07\r\x9b\u202e") & set(out + err), command
+        assert SHOWN in "".join((out + err).split("\n"))
+    for command in (("list", "-q", "owned"), ("show", job["id"])):
+        _, out, _ = cli(*command, "--json")
+        assert not set("\x1b\x07\r\x9b\u202e") & set(out)
+        found = json.loads(out)
+        assert (found if isinstance(found, dict) else found[0])["name"] == EVIL
+
+
 def test_show(cli: Cli, service: Service, job_id: str) -> None:
     status, out, _ = cli("show", job_id)
     assert status == 0

@@ -26,9 +26,9 @@ def test_refine_writes_weights_and_a_receipt(cli: Cli, net: Path, data: Path, tm
     assert status == 0
     assert "test accuracy" in shown
     assert "epoch 1: loss" in progress
-    names = {"receipt.json", "weights.original", "weights.safetensors", "weights.pt"}
+    names = {"receipt.json", "net-lastsam.th", "weights.safetensors", "weights.pt"}
     assert {path.name for path in out.iterdir()} == names
-    assert load_checkpoint(out / "weights.original").layout.prefix == "module."
+    assert load_checkpoint(out / "net-lastsam.th").layout.prefix == "module."
     again = json.loads(cli("refine", net, "-o", out, *options, "--json")[1])
     assert again["after"]["state_sha256"] == json.loads((out / "receipt.json").read_text())["after"]["state_sha256"]
     assert again["delivered"] == "refined"
@@ -48,7 +48,10 @@ def test_train_writes_a_checkpoint(cli: Cli, data: Path, tmp_path: Path) -> None
     ("arguments", "sentence"),
     [
         (("--set", "method.rho=-1"), "method.rho"),
-        (("--set", "epochs=0"), "epochs"),
+        (("--set", "epochs=0"), "epochs: must be at least 1"),
+        (("--set", "epoch=1"), 'epoch: there is no such field; did you mean "epochs"?'),
+        (("--set", "data.normalization.std=[0]"), "data.normalization.mean: is missing"),
+        (("--set", "average=ema"), "average: this version supports only null here"),
         (("--set", "data.name=flowers"), "flowers"),
         (("--set", "model.arch=resnet21"), "resnet21"),
         (("--device", "cuda:99"), "cuda:99"),
@@ -67,6 +70,8 @@ def test_where_to_write(cli: Cli, net: Path, data: Path, tmp_path: Path) -> None
     file = tmp_path / "file"
     file.write_text("mine")
     assert "is a file" in cli("refine", net, "-o", file, "--spec", SPEC)[2]
+    assert "looks like a file" in cli("refine", net, "-o", tmp_path / "refined.th", "--spec", SPEC)[2]
+    assert not (tmp_path / "refined.th").exists()
     assert "is a folder" in cli("train", "resnet20-a", "-o", tmp_path, "--spec", SPEC)[2]
     assert file.read_text() == "mine"
     assert cli("train", "resnet21", "-o", tmp_path / "x.pt", "--spec", SPEC, "--data-dir", data)[0] == 2

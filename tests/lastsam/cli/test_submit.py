@@ -45,12 +45,17 @@ def test_a_dry_run_makes_no_job(cli: Cli, client: Client, net: Path) -> None:
     assert json.loads(cli("submit", net, *TINY, "--dry-run", "--json")[1])["spec_resolved"]["epochs"] == 2
 
 
+def test_a_folder_is_called_one(cli: Cli, tmp_path: Path) -> None:
+    assert cli("submit", tmp_path)[2].startswith(f"error: {tmp_path} is a folder.")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--set", "method.rho=-1"), "/method/rho"),
+        (("--set", "method.rho=-1"), "/method/rho: must be at least 0"),
         (("--set", "colour=red"), "/colour"),
         (("--set", "data.name=imagenet"), "imagenet"),
+        (("--spec", '{"epochs": 2, "epochs": 3}'), 'the name "epochs" stands twice'),
         (("--preset", "slow"), "There is no preset 'slow'"),
     ],
 )

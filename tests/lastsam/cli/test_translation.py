@@ -62,7 +62,7 @@ def test_train_refine_and_score(cli: Cli, texts: list[object], tmp_path: Path) -
         (("--tgt", "none.en"), "error: none.en cannot be read: No such file or directory."),
         (("--valid-tgt", "none.en"), "error: none.en cannot be read: No such file or directory."),
         (("--subwords", 9000), "error: A vocabulary of 9000 subwords cannot be made of this text."),
-        (("--rho", -1), "error: method.rho: Input should be greater than or equal to 0"),
+        (("--rho", -1), "error: method.rho: must be at least 0"),
         (("--device", "cuda:99", "--subwords", 60), "error: The device 'cuda:99' cannot be used"),
     ],
 )

@@ -1,0 +1,61 @@
+"""What every group of a recipe's fields is: frozen, without unknown names, and with JSON's kinds kept apart."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
+
+__all__ = ["Part", "only"]
+
+_NUMBERS = frozenset({int, float})
+
+
+class Part(BaseModel):
+    """A frozen group of fields that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _kinds_stay_apart(cls, given: Any, field: ValidationInfo) -> Any:
+        """pydantic by itself takes true for 1, "3" for 3 and 1 for true, which the JSON Schema does not."""
+        kinds, words = _kinds(cls.model_fields[str(field.field_name)].annotation)
+        numbers = kinds & _NUMBERS
+        for one in given if isinstance(given, list | tuple) else (given,):
+            if isinstance(one, bool):
+                wrong = numbers and bool not in kinds
+            elif isinstance(one, str):
+                wrong = kinds & {int, float, bool} and str not in kinds and one not in words
+            else:
+                wrong = bool in kinds and isinstance(one, int | float)
+            if wrong:
+                raise PydanticKnownError(
+                    "bool_type" if bool in kinds else "float_type" if float in kinds else "int_type"
+                )
+        return given
+
+
+def only(value: Any) -> BeforeValidator:
+    """Refuses whatever is not exactly `value`, for fields that only a later version makes use of."""
+
+    def check(given: Any) -> Any:
+        if given != value or type(given) is not type(value):
+            raise ValueError(f"this version supports only {json.dumps(value)} here; leave the field out")
+        return given
+
+    return BeforeValidator(check)
+
+
+def _kinds(annotation: Any) -> tuple[frozenset[Any], frozenset[Any]]:
+    """The types that an annotation is made of, and the texts among its Literals, which stand for themselves alone."""
+    if get_origin(annotation) is Literal:
+        values = get_args(annotation)
+        words = frozenset(value for value in values if isinstance(value, str))
+        return frozenset(type(value) for value in values if not isinstance(value, str)), words
+    inner = [_kinds(one) for one in get_args(annotation)]
+    if not inner:
+        return frozenset({annotation}), frozenset()
+    return frozenset().union(*(kinds for kinds, _ in inner)), frozenset().union(*(words for _, words in inner))
