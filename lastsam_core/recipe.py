@@ -17,7 +17,9 @@ from pydantic import Field, model_validator
 from lastsam_core.part import Part
 from lastsam_core.part import only as _only
 
-__all__ = ["Channels", "Recipe"]
+__all__ = ["Augment", "Channels", "Recipe"]
+
+Augment = Literal["none", "basic", "cutout", "autoaugment", "randaugment", "mixup", "cutmix"]
 
 DEFAULT_RHO = {"sam": 0.05, "asam": 0.5, "sgd": 0.0}
 
@@ -62,9 +64,11 @@ class Data(Part):
         default="auto",
         description='What the checkpoint\'s inputs were scaled with; "auto" finds it on training images.',
     )
-    augment: Literal["none", "basic"] = Field(
+    augment: Augment = Field(
         default="basic",
-        description="basic: crop after padding by 4 (images of 32 pixels) and horizontal flip, as in Foret 4.",
+        description="basic: crop after padding by 4 (images of 32 pixels; above 64 a resized part, as for ImageNet) "
+        "and horizontal flip, as in Foret 4; the others add to it: cutout 16 x 16, autoaugment (CIFAR-10's policy, "
+        "SVHN's for svhn), randaugment (N 2, M 9 of 30), mixup or cutmix (alpha 1).",
     )
     label_noise: float = Field(
         default=0.0,

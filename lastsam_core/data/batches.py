@@ -1,8 +1,8 @@
 """Batches from a set that lies on the device as uint8, each a pure function of (seed, epoch, step).
 
-Nothing is decoded, copied from the host or looped over image by image: a batch is gathered, cropped, flipped and
-normalised at once. What is random about an epoch is drawn for the whole epoch on a CPU generator, so that a CPU and a
-GPU see the same images and a run can go on in the middle of an epoch without replaying it. Cropping follows
+Nothing is decoded, copied from the host or looped over image by image: a batch is gathered, augmented (data/augment)
+and normalised at once. What is random about an epoch is drawn for the whole epoch on a CPU generator, so that a CPU and
+a GPU see the same images and a run can go on in the middle of an epoch without replaying it. Cropping follows
 torchvision's RandomCrop(32, padding=4) as in the papers: black pixels around the image, before normalising.
 """
 
@@ -11,14 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lastsam_core.data.augment import Chance, draw
 from lastsam_core.data.chance import seed_for
-from lastsam_core.recipe import Channels
+from lastsam_core.recipe import Augment, Channels
 
 __all__ = ["EvalBatches", "TrainBatches", "normalized", "resident"]
 
@@ -86,22 +88,22 @@ class EvalBatches:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """All chance of one epoch, on the device."""
+    """All chance of one epoch."""
 
     epoch: int
-    order: Tensor  # int64 [N]
+    order: Tensor  # int64 [N], on the device
+    order_on_cpu: Tensor
     # By an image's place in the set, so that what happens to it depends neither on the order nor on the batch size:
-    top: Tensor  # int64 [N, 1], where the crop begins in the padded image
-    left: Tensor  # int64 [N, 1]
-    flip: Tensor  # bool [N, 1]
+    chance: Chance
 
 
 class TrainBatches:
     """Shuffled, augmented, normalised batches for training.
 
     images: uint8 [N, C, H, W], labels: int64 [N], as `resident` gives them, with noise and limits already applied.
-    augment "basic": black padding by H // 8 (4 at 32 pixels), a random crop back, a horizontal flip of every second
-    image.
+    augment: see data/augment; "basic" is black padding by H // 8 (4 at 32 pixels), a random crop back, a horizontal
+    flip of every second image. policy: AutoAugment's, "cifar10" or "svhn". classes: the length of mixed labels' rows;
+    None: as many as the labels show.
 
     The last batch of an epoch may be short, as in the papers' code. One of a single image is left out (another image
     each epoch), since BatchNorm has no variance to take from one image; only `batch_size` 1 or a set of one keeps such
@@ -117,17 +119,17 @@ class TrainBatches:
         batch_size: int,
         seed: int,
         augment: str = "basic",
+        policy: str = "cifar10",
+        classes: int | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if augment not in ("none", "basic"):
-            raise ValueError(f'augment is "none" or "basic", not {augment!r}')
+        if augment not in get_args(Augment):
+            raise ValueError(f"augment is one of {', '.join(get_args(Augment))}, not {augment!r}")
         if len(labels) == 0 or len(images) != len(labels):
             raise ValueError(f"{len(images)} images and {len(labels)} labels: one label an image, at least one image")
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
-        self.padding = images.shape[2] // 8
-        self.augment = augment == "basic"
-        self._down = torch.arange(images.shape[2], device=images.device)
-        self._across = torch.arange(images.shape[3], device=images.device)
+        self.augment, self.policy = augment, policy
+        self.classes = int(labels.max()) + 1 if classes is None else classes
         self._normalizer = _Normalizer(channels, images, dtype)
         self._plan: _Plan | None = None
 
@@ -143,18 +145,20 @@ class TrainBatches:
         return math.ceil(self.images_per_epoch / self.batch_size)
 
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Batch `step` (0-based) of epoch `epoch`: x [B, C, H, W] in channels_last memory, y int64 [B]."""
+        """Batch `step` (0-based) of epoch `epoch`: x [B, C, H, W] in channels_last memory, y int64 [B].
+
+        Mixed images have y float32 [B, classes], each row a distribution.
+        """
         if not 0 <= step < self.steps_per_epoch:
             raise IndexError(f"step {step} of an epoch of {self.steps_per_epoch}")
         plan = self._planned(epoch)
         a = step * self.batch_size
-        chosen = plan.order[a : min(a + self.batch_size, self.images_per_epoch)]
-        pixels = self.images.permute(0, 2, 3, 1)[chosen]
-        if self.augment:
-            rows = plan.top[chosen] + self._down
-            columns = plan.left[chosen] + torch.where(plan.flip[chosen], self._across.flip(0), self._across)
-            pixels = _cropped(pixels, self.padding, rows, columns)
-        return self._normalizer(pixels), self.labels[chosen]
+        b = min(a + self.batch_size, self.images_per_epoch)
+        mix = plan.chance.mix
+        places, on_cpu = (_window(order, a, b, mix is not None) for order in (plan.order, plan.order_on_cpu))
+        pixels = plan.chance.pixels(self.images.permute(0, 2, 3, 1)[places], places, on_cpu)
+        x, y = plan.chance.blanked(self._normalizer(pixels), places), self.labels[places]
+        return (x, y) if mix is None else mix(x, y, places, self.classes)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch from `first_step` on."""
@@ -168,22 +172,23 @@ class TrainBatches:
     def _draw(self, epoch: int) -> _Plan:
         n, device = len(self.labels), self.images.device
         order = torch.randperm(n, generator=_generator(self.seed, "order", epoch), device="cpu")
-        chance = _generator(self.seed, "augment", epoch)
-        top, left = torch.randint(2 * self.padding + 1, (2, n, 1), generator=chance, device="cpu")
-        flip = torch.randint(2, (n, 1), generator=chance, device="cpu").bool()
-        return _Plan(
-            epoch=epoch, order=order.to(device), top=top.to(device), left=left.to(device), flip=flip.to(device)
+        chance = draw(
+            self.augment,
+            n,
+            (self.images.shape[2], self.images.shape[3]),
+            chance=lambda purpose: _generator(self.seed, purpose, epoch),
+            device=device,
+            policy=self.policy,
         )
+        return _Plan(epoch=epoch, order=order.to(device), order_on_cpu=order, chance=chance)
+
+
+def _window(order: Tensor, a: int, b: int, neighbour: bool) -> Tensor:
+    """order[a:b], and the one after it (after the last: the first) where a mixture needs it."""
+    if not neighbour:
+        return order[a:b]
+    return order[a : b + 1] if b < len(order) else torch.cat([order[a:], order[:1]])
 
 
 def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed_for(seed, purpose, epoch))
-
-
-def _cropped(pixels: Tensor, padding: int, rows: Tensor, columns: Tensor) -> Tensor:
-    """pixels uint8 [B, H, W, C] -> what rows [B, H] and columns [B, W] point to in the image with black around it."""
-    count, height, width, channels = pixels.shape
-    padded = pixels.new_zeros(count, height + 2 * padding, width + 2 * padding, channels)
-    padded[:, padding : padding + height, padding : padding + width] = pixels
-    image = torch.arange(count, device=pixels.device)
-    return padded[image[:, None, None], rows[:, :, None], columns[:, None, :]]

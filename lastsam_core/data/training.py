@@ -31,6 +31,8 @@ def train_batches(
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         augment=recipe.data.augment,
+        policy="svhn" if dataset.name == "svhn" else "cifar10",
+        classes=len(dataset.classes),
     )
 
 

@@ -166,7 +166,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(IndexError, match="step 4 of an epoch of 4"):
         make().batch(0, 4)
     with pytest.raises(ValueError, match="augment"):
-        make(augment="mixup")
+        make(augment="blur")
     with pytest.raises(ValueError, match="one label an image"):
         TrainBatches(images(3), torch.arange(2), channels=CHANNELS, batch_size=1, seed=0)
 
