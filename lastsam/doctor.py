@@ -117,8 +117,13 @@ def _data(here: Settings) -> Iterator[Check]:
     else:
         yield Check(what="data", verdict="ok", detail=detail)
     for info in found:
-        if not info.prepared and (here.data_dir / f"{info.name}.npz").exists():
+        if info.prepared:
+            continue
+        if (here.data_dir / f"{info.name}.npz").exists():
             yield Check(what="data", verdict="warn", detail=info.note or info.name, fix=f"Write {info.name}.npz again.")
+        elif (here.data_dir / info.name).is_dir():
+            fix = f"Arrange {info.name}/ as train/CLASS/ and test/CLASS/."
+            yield Check(what="data", verdict="warn", detail=info.note or info.name, fix=fix)
 
 
 def _database(here: Settings) -> Iterator[Check]:

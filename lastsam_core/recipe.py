@@ -64,6 +64,13 @@ class Data(Part):
         default="auto",
         description='What the checkpoint\'s inputs were scaled with; "auto" finds it on training images.',
     )
+    image_size: int | None = Field(
+        default=None,
+        ge=8,
+        le=1024,
+        description="Pixels a side that a folder's images are brought to; null: their own common size, or else the "
+        "architecture's.",
+    )
     augment: Augment = Field(
         default="basic",
         description="basic: crop after padding by 4 (images of 32 pixels; above 64 a resized part, as for ImageNet) "

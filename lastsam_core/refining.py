@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lastsam_core.checkpoints import Layout, load_checkpoint
-from lastsam_core.data import Dataset, load_dataset
+from lastsam_core.data import Dataset, dataset_for
 from lastsam_core.delivery import Source
 from lastsam_core.environment import pick_device, prepare_process
 from lastsam_core.errors import ArchitectureMismatch
@@ -46,7 +46,7 @@ def refine(
         filename=checkpoint.name,
         optimizer=loaded.optimizer,
     )
-    dataset = load_dataset(recipe.data.name, data_dir)
+    dataset = dataset_for(recipe, source.layout.arch, data_dir)
     check_fit(source.layout, dataset)
     out_dir.mkdir(parents=True, exist_ok=True)
     return Refinement(

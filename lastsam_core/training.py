@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lastsam_core.checkpoints import save_checkpoint
-from lastsam_core.data import load_dataset, report_batches, split, train_batches
+from lastsam_core.data import dataset_for, report_batches, split, train_batches
 from lastsam_core.data.chance import seed_for
 from lastsam_core.data.normalization import dataset_channels
 from lastsam_core.environment import describe, pick_device, prepare_process
@@ -65,7 +65,7 @@ def train(
     place = pick_device(device)
     report({"type": "stage", "stage": "loading"})
     report({"type": "device", "device": describe(place)})
-    dataset = load_dataset(recipe.data.name, data_dir)
+    dataset = dataset_for(recipe, recipe.model.arch, data_dir)
     parts = split(recipe.data, chooses=recipe.chooses, provenance=None, dataset=dataset)
     given = recipe.data.normalization
     channels = dataset_channels(dataset) if given == "auto" else given

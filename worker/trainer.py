@@ -55,7 +55,7 @@ def main() -> int:
 
 def _refine(folder: Path, report: Any) -> None:
     from lastsam_core.checkpoints import Layout, assemble, load_canonical
-    from lastsam_core.data import load_dataset
+    from lastsam_core.data import dataset_for
     from lastsam_core.delivery import Source
     from lastsam_core.environment import pick_device, prepare_process
     from lastsam_core.phase import Wish
@@ -73,7 +73,7 @@ def _refine(folder: Path, report: Any) -> None:
     prepare_process(threads=job["threads"], tf32=recipe.precision == "tf32")
     device = pick_device(job["device"])
     layout = Layout.model_validate(job["checkpoint"]["layout"])
-    dataset = load_dataset(recipe.data.name, Path(job["data_dir"]))
+    dataset = dataset_for(recipe, layout.arch, Path(job["data_dir"]))
     check_fit(layout, dataset)
     loaded = assemble(layout, load_canonical(folder / "checkpoint.safetensors"), weights=recipe.model.weights)
     Refinement(

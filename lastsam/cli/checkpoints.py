@@ -89,6 +89,7 @@ def _evaluation(
     from lastsam_core.environment import pick_device, prepare_process
     from lastsam_core.evaluation import evaluate
     from lastsam_core.identify import identify
+    from lastsam_core.models import architecture
     from lastsam_core.recipe import Recipe
     from lastsam_core.refining import check_fit
 
@@ -96,7 +97,7 @@ def _evaluation(
     prepare_process(threads=threads or here.threads)
     place = pick_device(device or here.device)
     loaded = load_checkpoint(checkpoint, arch=arch)
-    dataset = load_dataset(data, folder)
+    dataset = load_dataset(data, folder, default_size=architecture(loaded.layout.arch).image_size)
     check_fit(loaded.layout, dataset)
     recipe = Recipe.model_validate({"model": {"arch": arch}, "data": {"name": data}})
     source = Source(model=loaded.model, layout=loaded.layout, sha256="", filename=checkpoint.name)

@@ -49,20 +49,32 @@ def list_datasets(folder: DataDir = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="cifar10 or cifar100.")],
+    name: Annotated[str, typer.Argument(help="cifar10, cifar100, svhn, fashion-mnist, or a folder of images there.")],
     source: Annotated[
         Path | None, typer.Option("--from", help="A folder with the archive, or what it unpacks to.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=1024, help="Of a folder's images: what jobs say in data.image_size.")
     ] = None,
     folder: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Make NAME.npz from the published files; they are downloaded unless --from has them.
 
+    Of a folder of images (NAME/train/CLASS/*.png, NAME/test/CLASS/*.png) decode all now, not in the first job.
+
     lastsam data prepare cifar10
     """
+    from lastsam_core.data.catalogue import is_name
+    from lastsam_core.data.decoding import decoded
+    from lastsam_core.data.folders import is_folder
     from lastsam_core.data.prepare import prepare as run
 
-    path = run(name, data_dir(folder), source)
+    place = data_dir(folder)
+    if source is None and is_name(name) and is_folder(place / name):
+        path = decoded(place / name, place, image_size=size)
+    else:
+        path = run(name, place, source)
     _say(name, path, as_json)
 
 
@@ -88,6 +100,9 @@ def add(
     if file.is_dir():
         raise CommandError(f"{file} is a folder.", hint="Give the .npz file.")
     place = data_dir(folder)
+    if file.is_dir():
+        hint = f"Put it there as it is: {place / name}/train/CLASS/*.png and {place / name}/test/CLASS/*.png."
+        raise CommandError(f"{file} is a folder.", hint=hint)
     target = place / f"{name}.npz"
     if target.exists() and not force:
         raise CommandError(f"There is a dataset {name} already: {target}", hint="--force replaces it.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lastsam_core.data.batches import EvalBatches, TrainBatches, normalized, resident
     from lastsam_core.data.catalogue import DatasetInfo, available
-    from lastsam_core.data.datasets import Dataset, load_dataset
+    from lastsam_core.data.datasets import Dataset, dataset_for, load_dataset
     from lastsam_core.data.normalization import FoundNormalization, find_normalization
     from lastsam_core.data.selection import Split, holdout_id, split
     from lastsam_core.data.training import report_batches, select_batches, train_batches
@@ -24,6 +24,7 @@ __all__ = [
     "Split",
     "TrainBatches",
     "available",
+    "dataset_for",
     "find_normalization",
     "holdout_id",
     "load_dataset",
@@ -43,6 +44,7 @@ _HOME = {
     "Split": "selection",
     "TrainBatches": "batches",
     "available": "catalogue",
+    "dataset_for": "datasets",
     "find_normalization": "normalization",
     "holdout_id": "selection",
     "load_dataset": "datasets",

@@ -1,22 +1,27 @@
 """Which datasets a machine has, told from file headers alone: no torch, no image read, a millisecond a dataset.
 
-`LASTSAM_DATA_DIR` holds one `NAME.npz` a dataset; a job names a dataset and never gives a path. An `.npz` is a zip of
-`.npy` files, whose headers say shape and type (numpy's NEP 1), so that the API process can list datasets at once.
+`LASTSAM_DATA_DIR` holds one `NAME.npz` a dataset, or a folder of images `NAME/`; a job names a dataset and never gives
+a path. An `.npz` is a zip of `.npy` files, whose headers say shape and type (numpy's NEP 1), so that the API process
+can list datasets at once. Of several with one name the `.npz` comes first, then the folder, then an installed package.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
+from lastsam_core.data.folders import counted, is_folder
+from lastsam_core.data.plugins import origin, registered
 from lastsam_core.errors import BadDataset
 
 __all__ = ["MEMBERS", "UNREADABLE", "DatasetInfo", "Header", "available", "check_headers", "headers", "is_name"]
@@ -47,8 +52,8 @@ class DatasetInfo:
     name: str
     train: int | None  # images to train on; None where the file cannot be read
     test: int | None
-    image: tuple[int, ...] | None  # height, width, channels
-    classes: int | None  # None: the file does not name its classes, the labels tell
+    image: tuple[int, ...] | None  # height, width, channels; None where no header tells
+    classes: int | None
     prepared: bool  # whether a job can use it now
     note: str | None = None  # what is wrong, or what would prepare it
 
@@ -62,6 +67,16 @@ class Header:
     data_start: int  # bytes of header before the array's own bytes
     member: zipfile.ZipInfo
     fortran: bool
+
+
+class Shaped(Protocol):
+    """What a header and an array have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
 
 
 def is_name(name: str) -> bool:
@@ -102,7 +117,13 @@ def available(data_dir: Path) -> list[DatasetInfo]:
     rows = {
         "cifar10": _missing("cifar10", 50_000, 10_000, 10),
         "cifar100": _missing("cifar100", 50_000, 10_000, 100),
+        "fashion-mnist": _missing("fashion-mnist", 60_000, 10_000, 10),
+        "svhn": _missing("svhn", 73_257, 26_032, 10),
     }
+    for name, entry in registered().items():
+        rows[name] = _brought(name, origin(entry))
+    for path in sorted(path for path in Path(data_dir).glob("*") if is_name(path.name) and is_folder(path)):
+        rows[path.name] = _folder(path)
     for path in sorted(Path(data_dir).glob("*.npz")):
         if is_name(path.stem):
             rows[path.stem] = _described(path)
@@ -117,26 +138,59 @@ def _missing(name: str, train: int, test: int, classes: int) -> DatasetInfo:
     return DatasetInfo(name=name, train=train, test=test, image=(32, 32, 3), classes=classes, prepared=False, note=note)
 
 
+def _broken(name: str, note: str) -> DatasetInfo:
+    return DatasetInfo(name=name, train=None, test=None, image=None, classes=None, prepared=False, note=note)
+
+
+def _brought(name: str, package: str) -> DatasetInfo:
+    if not is_name(name):
+        return _broken(name, f"{package} gives it a name that no job can say")
+    note = f"comes with the package {package}"
+    return DatasetInfo(name=name, train=None, test=None, image=None, classes=None, prepared=True, note=note)
+
+
+def _folder(path: Path) -> DatasetInfo:
+    try:
+        train, test, classes = counted(path)
+    except (BadDataset, OSError) as why:
+        return _broken(path.name, str(why))
+    note = "a folder of images, decoded at its first use"
+    return DatasetInfo(name=path.name, train=train, test=test, image=None, classes=classes, prepared=True, note=note)
+
+
 def _described(path: Path) -> DatasetInfo:
     try:
         found = headers(path)
         check_headers(path.stem, found)
     except BadDataset as why:
-        return DatasetInfo(
-            name=path.stem, train=None, test=None, image=None, classes=None, prepared=False, note=why.message
-        )
+        return _broken(path.stem, why.message)
     return DatasetInfo(
         name=path.stem,
         train=found["x_train"].shape[0],
         test=found["x_test"].shape[0],
         image=found["x_train"].shape[1:],
-        classes=found["classes"].shape[0] if "classes" in found else None,
+        classes=found["classes"].shape[0] if "classes" in found else _told_by_labels(path),
         prepared=True,
     )
 
 
-def check_headers(name: str, found: dict[str, Header]) -> None:
-    """BadDataset, naming the array and the remedy, unless shapes and types are those of a dataset."""
+def _told_by_labels(path: Path) -> int | None:
+    stat = path.stat()
+    return _highest_label(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=1000)
+def _highest_label(path: Path, mtime_ns: int, size: int) -> int | None:
+    """Classes are not named: labels count from 0. The other two arguments are what a remembered answer holds for."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return max(int(archive[key].max()) for key in ("y_train", "y_test")) + 1
+    except UNREADABLE:
+        return None
+
+
+def check_headers(name: str, found: Mapping[str, Shaped]) -> None:
+    """BadDataset, naming the array and the remedy, unless headers (or arrays) have a dataset's shapes and types."""
     for key in MEMBERS:
         if key not in found:
             raise _bad(name, f"it has no array {key!r}", f"It must hold {', '.join(MEMBERS)}.")

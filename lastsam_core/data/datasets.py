@@ -1,14 +1,15 @@
 """A dataset: uint8 images, integer labels, a training and a test part, and a fingerprint of what they are.
 
 Arrays of an uncompressed `.npz` are mapped, not read: a job that trains copies the images to its device anyway, and a
-job that only evaluates never touches the training part. No torch in here, and nothing is ever unpickled.
+job that only evaluates never touches the training part. Folders of images are decoded into such a file first
+(decoding.py). No torch in here, and nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lastsam_core.data.catalogue import MEMBERS, UNREADABLE, Header, available, check_headers, headers, is_name
+from lastsam_core.data.decoding import decoded
 from lastsam_core.data.digits import digits
+from lastsam_core.data.folders import is_folder
+from lastsam_core.data.plugins import made, origin, registered
 from lastsam_core.errors import BadDataset, UnknownDataset
+from lastsam_core.models.registry import architecture
+from lastsam_core.recipe import Recipe
 
-__all__ = ["Dataset", "load_dataset"]
+__all__ = ["Dataset", "dataset_for", "load_dataset"]
 
 MAX_CLASSES = 100_000
 LOCAL_HEADER = 30  # bytes of a zip entry's fixed header; name and extra field follow (APPNOTE 4.3.7)
@@ -52,11 +58,36 @@ class Dataset:
         return self.x_train.shape[3]
 
 
-def load_dataset(name: str, data_dir: Path) -> Dataset:
-    """The dataset of that name: `data_dir`/NAME.npz, or the built-in "digits".
+def dataset_for(recipe: Recipe, arch: str, data_dir: Path) -> Dataset:
+    """The recipe's dataset, images of differing sizes brought to what the architecture `arch` takes."""
+    return load_dataset(
+        recipe.data.name,
+        data_dir,
+        image_size=recipe.data.image_size,
+        default_size=architecture(arch).image_size,
+    )
 
-    UnknownDataset where there is none, with those at hand; BadDataset where the file does not hold what it must.
+
+def load_dataset(
+    name: str, data_dir: Path, *, image_size: int | None = None, default_size: int | None = None
+) -> Dataset:
+    """The dataset of that name: `data_dir`/NAME.npz, a folder `data_dir`/NAME, an installed package's, or "digits".
+
+    image_size: pixels a side that a folder's images are brought to, and that any other's must have; default_size: the
+    same where a folder's images have no common size and image_size is None.
+    UnknownDataset where there is none, with those at hand; BadDataset where it does not hold what it must.
     """
+    found = _found(name, Path(data_dir), image_size, default_size)
+    height, width = found.x_train.shape[1:3]
+    if image_size is not None and (height, width) != (image_size, image_size):
+        raise BadDataset(
+            f"the images of {name!r} are {height} x {width} pixels, not {image_size} x {image_size}",
+            hint="data.image_size is for folders of images; leave it out.",
+        )
+    return found
+
+
+def _found(name: str, data_dir: Path, image_size: int | None, default_size: int | None) -> Dataset:
     if name == "digits":
         x_train, y_train, x_test, y_test = digits()
         return Dataset(
@@ -67,13 +98,35 @@ def load_dataset(name: str, data_dir: Path) -> Dataset:
             y_test=y_test,
             classes=tuple("0123456789"),
         )
-    path = Path(data_dir) / f"{name}.npz"
-    if not is_name(name) or not path.is_file():
+    if is_name(name) and (data_dir / f"{name}.npz").is_file():
+        return _read(name, data_dir / f"{name}.npz")
+    if is_name(name) and is_folder(data_dir / name):
+        return _read(name, decoded(data_dir / name, data_dir, image_size=image_size, default_size=default_size))
+    entry = registered().get(name) if is_name(name) else None
+    if entry is None:
         at_hand = ", ".join(row.name for row in available(data_dir) if row.prepared)
         raise UnknownDataset(
             f"there is no dataset {name!r} on this machine; at hand: {at_hand}",
             hint=f"Run `lastsam data prepare {name}` there, or put {name}.npz in its LASTSAM_DATA_DIR.",
         )
+    return _checked(name, made(entry, data_dir), origin(entry))
+
+
+def _checked(name: str, found: Any, package: str) -> Dataset:
+    """What a package made, if it is a dataset."""
+    arrays: dict[str, Any] = {key: getattr(found, key, None) for key in MEMBERS}
+    if not isinstance(found, Dataset) or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise BadDataset(
+            f"the package {package} does not make a dataset for {name!r}",
+            hint="It must return a lastsam_core.data.Dataset of numpy arrays.",
+        )
+    check_headers(name, arrays)
+    labels = {key: arrays[key].astype(np.int64) for key in ("y_train", "y_test")}
+    names = _classes(name, labels, np.array(found.classes, dtype=np.str_))
+    return replace(found, name=name, classes=names, **labels)
+
+
+def _read(name: str, path: Path) -> Dataset:
     found = headers(path)
     check_headers(name, found)
     wanted = [*MEMBERS, "classes"] if "classes" in found else [*MEMBERS]

@@ -10,8 +10,10 @@ import http.client
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,20 +23,113 @@ from lastsam_core.errors import CoreError, UnknownDataset
 
 __all__ = ["SOURCES", "ImageSet", "prepare", "write_npz"]
 
-# name -> (class in torchvision.datasets, the folder it extracts to, the archive it downloads)
-SOURCES = {
-    "cifar10": ("CIFAR10", "cifar-10-batches-py", "cifar-10-python.tar.gz"),
-    "cifar100": ("CIFAR100", "cifar-100-python", "cifar-100-python.tar.gz"),
-}
 SILENCE = 30.0  # seconds without an answer after which a download is given up
+BORDER = 2  # pixels around Fashion-MNIST's 28, so that networks for 32 pixels can take it
 
 
 class ImageSet(Protocol):
-    """What a torchvision dataset of small images holds in memory."""
+    """What a dataset of small images holds in memory."""
 
-    data: Any  # uint8 [N, H, W, C]
-    targets: Any  # N integers
-    classes: Any  # class names
+    @property
+    def data(self) -> Any:
+        """uint8 [N, H, W, C]."""
+
+    @property
+    def targets(self) -> Any:
+        """N integers."""
+
+    @property
+    def classes(self) -> Any:
+        """Class names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """An ImageSet of arrays."""
+
+    data: Any
+    targets: Any
+    classes: Any
+
+
+def _cifar(kind: str, root: Path, download: bool) -> tuple[ImageSet, ImageSet]:
+    import torchvision.datasets
+
+    source = getattr(torchvision.datasets, kind)
+    return source(root, train=True, download=download), source(root, train=False, download=False)
+
+
+def _svhn(root: Path, download: bool) -> tuple[ImageSet, ImageSet]:
+    """Without the 531,131 easier "extra" images."""
+    from torchvision.datasets import SVHN
+
+    parts = [SVHN(str(root), split=split, download=download) for split in ("train", "test")]
+    found = [Images(data=part.data.transpose(0, 2, 3, 1), targets=part.labels, classes="0123456789") for part in parts]
+    return found[0], found[1]
+
+
+def _fashion_mnist(root: Path, download: bool) -> tuple[ImageSet, ImageSet]:
+    """With a black border to 32 pixels, and grey as three equal channels: what networks for CIFAR take."""
+    from torchvision.datasets import FashionMNIST
+
+    def part(train: bool) -> ImageSet:
+        source = FashionMNIST(root, train=train, download=download)
+        border = (BORDER, BORDER)
+        grey = np.pad(source.data.numpy(), [(0, 0), border, border])
+        return Images(data=np.repeat(grey[..., None], 3, axis=3), targets=source.targets, classes=source.classes)
+
+    return part(True), part(False)
+
+
+def _cifar_addresses(kind: str) -> list[str]:
+    import torchvision.datasets
+
+    source = getattr(torchvision.datasets, kind)
+    return [f"{source.url} (md5 {source.tgz_md5})"]
+
+
+def _svhn_addresses() -> list[str]:
+    from torchvision.datasets import SVHN
+
+    return ["{} (md5 {})".format(*(SVHN.split_list[part][at] for at in (0, 2))) for part in ("train", "test")]
+
+
+def _fashion_mnist_addresses() -> list[str]:
+    from torchvision.datasets import FashionMNIST
+
+    return [f"{FashionMNIST.mirrors[0]}{file} (md5 {md5})" for file, md5 in FashionMNIST.resources]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a dataset comes from."""
+
+    load: Callable[[Path, bool], tuple[ImageSet, ImageSet]]
+    """(folder, whether to download what is missing there) -> training and test part."""
+    files: str
+    """What one brings by hand: names below the folder."""
+    addresses: Callable[[], list[str]]
+    """Where it is published, each with its md5 sum."""
+
+
+SOURCES = {
+    "cifar10": Source(
+        load=partial(_cifar, "CIFAR10"),
+        files="cifar-10-python.tar.gz (or, extracted, cifar-10-batches-py/)",
+        addresses=partial(_cifar_addresses, "CIFAR10"),
+    ),
+    "cifar100": Source(
+        load=partial(_cifar, "CIFAR100"),
+        files="cifar-100-python.tar.gz (or, extracted, cifar-100-python/)",
+        addresses=partial(_cifar_addresses, "CIFAR100"),
+    ),
+    "svhn": Source(load=_svhn, files="train_32x32.mat and test_32x32.mat", addresses=_svhn_addresses),
+    "fashion-mnist": Source(
+        load=_fashion_mnist,
+        files="the four files, unpacked, in FashionMNIST/raw/",
+        addresses=_fashion_mnist_addresses,
+    ),
+}
 
 
 def prepare(name: str, data_dir: Path, download_root: Path | None = None) -> Path:
@@ -58,19 +153,15 @@ def prepare(name: str, data_dir: Path, download_root: Path | None = None) -> Pat
 
 
 def _prepared(name: str, data_dir: Path, root: Path) -> Path:
-    import torchvision.datasets
-
-    kind, folder, archive = SOURCES[name]
-    source = getattr(torchvision.datasets, kind)
+    source = SOURCES[name]
     try:
         with _impatient():
-            train = source(root, train=True, download=True)
-            test = source(root, train=False, download=False)
+            train, test = source.load(root, True)
     except (OSError, RuntimeError, http.client.HTTPException, EOFError) as why:
         raise CoreError(
             f"{name} could not be downloaded: {why}",
-            hint=f"On a machine with a network fetch {source.url} (md5 {source.tgz_md5}), bring it here as "
-            f"FOLDER/{archive} (or extracted, as FOLDER/{folder}), and prepare {name} from FOLDER.",
+            hint=f"On a machine with a network fetch {', '.join(source.addresses())}; bring here a FOLDER with "
+            f"{source.files}, and prepare {name} from FOLDER.",
         ) from why
     return write_npz(data_dir / f"{name}.npz", train, test)
 

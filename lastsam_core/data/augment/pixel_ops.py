@@ -61,7 +61,7 @@ def color(pixels: Tensor, strength: Tensor) -> Tensor:
 
 
 def sharpness(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Away from the 3 x 3 mean, whose middle counts five times, by the factor 1 + strength [B]; borders are their mean."""
+    """Away from the 3 x 3 mean, whose middle counts five times, by 1 + strength [B]; borders are their own mean."""
     if min(pixels.shape[1:3]) < 3:
         return pixels
     wide = pixels.to(torch.int16)

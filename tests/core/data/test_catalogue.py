@@ -12,7 +12,7 @@ from lastsam_core.data.catalogue import available, is_name
 
 def test_lists_what_is_here_and_what_could_be(npz) -> None:
     rows = {row.name: row for row in available(npz())}
-    assert list(rows) == ["cifar10", "cifar100", "digits", "tiny"]
+    assert list(rows) == ["cifar10", "cifar100", "digits", "fashion-mnist", "svhn", "tiny"]
     tiny = rows["tiny"]
     assert (tiny.train, tiny.test, tiny.image, tiny.classes, tiny.prepared) == (40, 21, (8, 8, 3), 4, True)
     assert rows["digits"].prepared
@@ -25,10 +25,31 @@ def test_a_prepared_dataset_takes_the_place_of_its_promise(npz) -> None:
     assert [(row.train, row.prepared) for row in rows] == [(40, True)]
 
 
-def test_classes_may_be_unnamed(npz) -> None:
+def test_classes_may_be_unnamed(npz, arrays) -> None:
     (row,) = (row for row in available(npz(classes=None)) if row.name == "tiny")
     assert row.prepared
-    assert row.classes is None
+    assert row.classes == 4
+    again = npz(classes=None, y_test=np.append(arrays()["y_test"], 6), x_test=np.zeros((22, 8, 8, 3), np.uint8))
+    (row,) = (row for row in available(again) if row.name == "tiny")  # counted anew, since the file is another
+    assert row.classes == 7
+
+
+def test_folders_are_listed(tmp_path: Path) -> None:
+    for path, count in {"train/ant": 3, "train/bee": 2, "val/bee": 1}.items():
+        (tmp_path / "insects" / path).mkdir(parents=True)
+        for at in range(count):
+            (tmp_path / "insects" / path / f"{at}.png").write_bytes(b"not looked at")
+    (tmp_path / "half" / "train" / "ant").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    rows = {row.name: row for row in available(tmp_path)}
+    insects = rows["insects"]
+    assert (insects.train, insects.test, insects.classes, insects.prepared) == (5, 1, 2, True)
+    assert insects.image is None
+    assert not rows["half"].prepared
+    assert "no test images" in (rows["half"].note or "")
+    assert "notes" not in rows
+    (tmp_path / "insects" / "train" / "ant" / "9.jpg").write_bytes(b"")
+    assert {row.name: row.train for row in available(tmp_path)}["insects"] == 6
 
 
 def test_broken_files_are_listed_with_what_is_wrong(npz, tmp_path: Path) -> None:
@@ -43,7 +64,13 @@ def test_broken_files_are_listed_with_what_is_wrong(npz, tmp_path: Path) -> None
 
 
 def test_a_missing_directory_has_only_promises(tmp_path: Path) -> None:
-    assert [row.name for row in available(tmp_path / "nowhere")] == ["cifar10", "cifar100", "digits"]
+    assert [row.name for row in available(tmp_path / "nowhere")] == [
+        "cifar10",
+        "cifar100",
+        "digits",
+        "fashion-mnist",
+        "svhn",
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "UPPER", "a" * 65, "x\n"])
@@ -58,4 +85,4 @@ def test_neither_torch_nor_scikit_learn_is_loaded(npz) -> None:
         "print(len(rows), sorted({'torch', 'torchvision', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", program, str(npz())], capture_output=True, text=True, check=True)
-    assert out.stdout == "4 []\n"
+    assert out.stdout == "6 []\n"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lastsam_core.checkpoints import load_checkpoint
 from lastsam_core.data import find_normalization, load_dataset, normalized, resident
-from lastsam_core.data.normalization import KNOWN, dataset_channels
+from lastsam_core.data.normalization import KNOWN, OWN, dataset_channels
 
 
 class Constant(nn.Module):
@@ -77,6 +77,14 @@ def test_candidates_fit_the_channels(dataset) -> None:
         found = find_normalization(Constant(), dataset(channels=channels))
         assert {c.name for c in found.candidates} == names
         assert all(len(c.mean) == len(c.std) == channels for c in found.candidates)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_figures_of_a_dataset_are_tried_on_it_alone(dataset, name: str) -> None:
+    found = find_normalization(Constant(), replace(dataset(), name=name))
+    assert {c.name for c in found.candidates} == {
+        c.name for c in find_normalization(Constant(), dataset()).candidates
+    } | {name}
 
 
 def test_a_normalisation_that_breaks_the_model_comes_last(dataset) -> None:

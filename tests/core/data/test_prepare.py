@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torchvision.datasets
+from scipy.io import savemat
 
 from lastsam_core.data import load_dataset
-from lastsam_core.data.prepare import prepare, write_npz
+from lastsam_core.data.prepare import SOURCES, prepare, write_npz
 from lastsam_core.errors import CoreError, UnknownDataset
 
 
@@ -72,6 +74,51 @@ def test_a_folder_that_torchvision_extracted_is_used(tmp_path: Path, monkeypatch
     assert np.array_equal(found.x_train, parts["data_batch_1"].data)
     assert np.array_equal(found.x_test, parts["test_batch"].data)
     assert found.classes == ("a", "b", "ccc")
+
+
+def test_svhn_from_the_published_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brought, parts, listed = tmp_path / "brought", {"train": image_set(9), "test": image_set(6)}, {}
+    brought.mkdir()
+    for name, part in parts.items():
+        path = brought / f"{name}_32x32.mat"
+        labels = np.array([[label or 10] for label in part.targets], dtype=np.uint8)  # their zero is called 10
+        savemat(path, {"X": part.data.transpose(1, 2, 3, 0), "y": labels})
+        listed[name] = ["nowhere", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
+    monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", listed)
+    prepare("svhn", tmp_path, download_root=brought)
+    found = load_dataset("svhn", tmp_path)
+    assert np.array_equal(found.x_train, parts["train"].data)
+    assert np.array_equal(found.x_test, parts["test"].data)
+    assert found.y_train.tolist() == parts["train"].targets
+    assert found.classes == tuple("0123456789")
+
+
+def test_fashion_mnist_from_the_published_files(tmp_path: Path) -> None:
+    raw = tmp_path / "brought" / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    parts = {}
+    for prefix, n in (("train", 9), ("t10k", 6)):
+        images = np.random.default_rng(n).integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = np.arange(n, dtype=np.uint8) % 10
+        parts[prefix] = images
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, n, 28, 28) + images.tobytes())
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, n) + labels.tobytes())
+    prepare("fashion-mnist", tmp_path, download_root=tmp_path / "brought")
+    found = load_dataset("fashion-mnist", tmp_path)
+    assert found.x_train.shape == (9, 32, 32, 3)
+    assert found.x_test.shape == (6, 32, 32, 3)
+    for channel in range(3):
+        assert np.array_equal(found.x_train[:, 2:-2, 2:-2, channel], parts["train"])
+    assert found.x_train[:, :2].max() == found.x_train[:, :, -2:].max() == 0
+    assert found.y_train.tolist() == list(range(9))
+    assert found.classes[9] == "Ankle boot"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_to_bring_is_known_for_every_source(name: str) -> None:
+    addresses = SOURCES[name].addresses()
+    assert addresses
+    assert all("://" in address and "(md5 " in address for address in addresses)
 
 
 def test_without_a_network_the_sentence_says_how_to_bring_the_file(

@@ -78,6 +78,23 @@ def test_add_removes_what_a_killed_one_left(cli: Cli, here: Path, tmp_path: Path
     assert [path.name for path in here.iterdir()] == ["flowers.npz"]
 
 
+def test_prepare_a_folder_of_images(cli: Cli, here: Path) -> None:
+    from PIL import Image
+
+    for path, grey in {"train/a/1": 10, "train/b/1": 200, "test/a/1": 12}.items():
+        (here / "shades" / path).parent.mkdir(parents=True)
+        Image.new("RGB", (20, 16), (grey, 0, 0)).save(here / "shades" / f"{path}.png")
+    status, out, _ = cli("data", "prepare", "shades", "--size", "8", "--json")
+    assert status == 0
+    assert Path(json.loads(out)["path"]).is_relative_to(here / ".cache" / "shades")
+    assert load_dataset("shades", here, image_size=8).x_test[0, 4, 4].tolist() == [12, 0, 0]
+    rows = {row["name"]: row for row in json.loads(cli("data", "list", "--json")[1])}
+    assert (rows["shades"]["train"], rows["shades"]["classes"], rows["shades"]["prepared"]) == (2, 2, True)
+    status, _, err = cli("data", "add", here / "shades", "mine")
+    assert status == 2
+    assert "is a folder" in err
+
+
 def test_prepare_what_nobody_knows(cli: Cli, here: Path) -> None:
     status, _, err = cli("data", "prepare", "imagenet")
     assert status == 2
