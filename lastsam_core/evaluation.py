@@ -11,11 +11,12 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Evaluation", "McNemar", "evaluate", "mcnemar"]
+__all__ = ["Evaluation", "McNemar", "evaluate", "mcnemar", "supports"]
 
 BINS = 15  # Guo et al. 2017, sec. 5
 
@@ -138,3 +139,12 @@ def _two_sided(n: int, k: int) -> float:
             break
     log_largest = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
     return min(1.0, 2 * tail * math.exp(log_largest))
+
+
+def supports(new: dict[str, Any], old: dict[str, Any] | None) -> bool:
+    """Whether an evaluation, as JSON, is to be preferred to `old`: higher accuracy, or the same and no higher loss."""
+    if old is None:
+        return True
+    if new["nll"] is None:
+        return False
+    return (new["accuracy"], -new["nll"]) >= (old["accuracy"], -(old["nll"] if old["nll"] is not None else 1e300))

@@ -18,10 +18,11 @@ import torch
 from lastsam_core.checkpoints import OptimizerState, as_architecture, load_into
 from lastsam_core.data import Dataset, FoundNormalization, find_normalization
 from lastsam_core.delivery import Source
+from lastsam_core.heads import head_note, head_of, with_new_head
 from lastsam_core.models import create_model
 from lastsam_core.recipe import Recipe
 
-__all__ = ["SAMPLE", "Identified", "identify", "in_architecture"]
+__all__ = ["SAMPLE", "Identified", "identify", "in_architecture", "taken_as"]
 
 SAMPLE = 2000
 """Training images that decide."""
@@ -53,7 +54,8 @@ def identify(
     """Architecture and normalisation of the checkpoint, as the recipe gives them or as the images tell.
 
     Costs a forward pass over 2,000 images for each architecture that fits and each normalisation. The models of the
-    candidates are moved to the device one after the other. check: called before each batch; it may raise.
+    candidates are moved to the device one after the other. Where the recipe asks for a new head, features are judged
+    instead of predictions, and the source comes back with that head. check: called before each batch; it may raise.
     ArchitectureMismatch where the recipe names an architecture that the tensors do not fit.
     """
     given = None if recipe.data.normalization == "auto" else recipe.data.normalization
@@ -62,21 +64,31 @@ def identify(
         names = [recipe.model.arch]
     if len(names) == 1 and given is not None:
         scaled = FoundNormalization(name="given", mean=given.mean, std=given.std, how="given in the recipe")
-        return Identified(source=in_architecture(source, names[0]), normalization=scaled, tried=[], notes=())
+        taken = taken_as(source, names[0], recipe, dataset)
+        return Identified(source=taken, normalization=scaled, tried=[], notes=_of_head(source, recipe, dataset))
+    fresh = recipe.model.head == "new"
     found: list[tuple[Source, FoundNormalization]] = []
     for name in names:
         candidate = in_architecture(source, name)
         model = candidate.model.to(device)
-        found.append((candidate, find_normalization(model, dataset, given=given, n=SAMPLE, check=check)))
+        head = head_of(model, name) if fresh else None
+        scaled = find_normalization(model, dataset, given=given, n=SAMPLE, head=head, check=check)
+        found.append((candidate, scaled))
         model.cpu()
     found.sort(key=lambda pair: _loss(pair[1]))
     best, normalization = found[0]
     return Identified(
-        source=best,
+        source=taken_as(best, best.layout.arch, recipe, dataset),
         normalization=normalization,
         tried=[_judged(candidate, scaled) for candidate, scaled in found],
-        notes=_notes(found, dataset),
+        notes=_of_head(source, recipe, dataset) + _notes(found, dataset, judged=not fresh),
     )
+
+
+def taken_as(source: Source, arch: str, recipe: Recipe, dataset: Dataset) -> Source:
+    """The same checkpoint as that architecture, with a new head for the dataset's classes where the recipe asks."""
+    found = in_architecture(source, arch)
+    return with_new_head(found, len(dataset.classes), recipe.seed) if recipe.model.head == "new" else found
 
 
 def in_architecture(source: Source, arch: str) -> Source:
@@ -109,7 +121,13 @@ def _judged(candidate: Source, scaled: FoundNormalization) -> dict[str, Any]:
     return {"arch": candidate.layout.arch, "accuracy": best.accuracy, "nll": nll, "normalization": best.name}
 
 
-def _notes(found: list[tuple[Source, FoundNormalization]], dataset: Dataset) -> tuple[str, ...]:
+def _of_head(source: Source, recipe: Recipe, dataset: Dataset) -> tuple[str, ...]:
+    if recipe.model.head == "keep":
+        return ()
+    return (head_note(source.layout, len(dataset.classes), gated=recipe.deliver.gate == "never_worse"),)
+
+
+def _notes(found: list[tuple[Source, FoundNormalization]], dataset: Dataset, *, judged: bool) -> tuple[str, ...]:
     notes = []
     names = [candidate.layout.arch for candidate, _ in found]
     accuracy = found[0][1].candidates[0].accuracy
@@ -120,7 +138,7 @@ def _notes(found: list[tuple[Source, FoundNormalization]], dataset: Dataset) -> 
         )
     n = min(SAMPLE, len(dataset.y_train))
     chance = float(np.bincount(dataset.y_train).max()) / len(dataset.y_train)
-    if accuracy - chance < max(_NEAR, 3 * math.sqrt(chance * (1 - chance) / n)):
+    if judged and accuracy - chance < max(_NEAR, 3 * math.sqrt(chance * (1 - chance) / n)):
         notes.append(
             f"Recognised by its shapes, but its accuracy on training images is {100 * accuracy:.1f} % (chance: "
             f"{100 * chance:.1f} %): probably another function or normalisation than any that is known here."

@@ -13,12 +13,21 @@ _LEVEL = 0.05
 
 
 def verdict(
-    *, before: dict[str, Any], after: dict[str, Any], mcnemar: dict[str, Any], delivered: str, steps: int
+    *,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    mcnemar: dict[str, Any],
+    delivered: str,
+    steps: int,
+    new_head: bool = False,
 ) -> str:
     """One sentence on before and after.
 
     before, after: {test, sharpness} as evaluations and sharpness in JSON; mcnemar: {only_before, only_after, p_value}.
+    new_head: before is that of an untrained head, which nothing can be a gain over.
     """
+    if new_head:
+        return _of_a_new_head(before, after, delivered, steps)
     if steps == 0:
         return "Nothing was trained: the uploaded weights are returned as they were."
     a, b = before["test"]["accuracy"], after["test"]["accuracy"]
@@ -32,6 +41,19 @@ def verdict(
     sentence += _flatness(before.get("sharpness"), after.get("sharpness"))
     if delivered == "uploaded":
         sentence += " The selection set did not support the refined weights, so the uploaded ones are returned."
+    return sentence
+
+
+def _of_a_new_head(before: dict[str, Any], after: dict[str, Any], delivered: str, steps: int) -> str:
+    if steps == 0:
+        return "Nothing was trained: the uploaded weights are returned with a new, untrained head."
+    a, b = 100 * before["test"]["accuracy"], 100 * after["test"]["accuracy"]
+    sentence = (
+        f"Test accuracy with the new head {b:.2f} % (n = {after['test']['n']}); untrained it had {a:.2f} %, which is "
+        "chance: this is fine-tuning, and no gain over the uploaded checkpoint."
+    )
+    if delivered == "uploaded":
+        sentence += " The selection set did not even support it against chance, so the untrained head is returned."
     return sentence
 
 
@@ -71,7 +93,12 @@ def make_receipt(
         "job_id": job_id,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "verdict": verdict(
-            before=before, after=after, mcnemar=mcnemar, delivered=weights["delivered"], steps=cost["steps"]
+            before=before,
+            after=after,
+            mcnemar=mcnemar,
+            delivered=weights["delivered"],
+            steps=cost["steps"],
+            new_head=recipe.get("model", {}).get("head") == "new",
         ),
         "delivered": weights["delivered"],
         "weights": weights,

@@ -46,7 +46,12 @@ class Model(Part):
 
     arch: str = Field(default="auto", max_length=100, description='An architecture of GET /architectures, or "auto".')
     num_classes: int | None = Field(
-        default=None, ge=2, le=100_000, description="Outputs of the head; null reads it off."
+        default=None, ge=2, le=100_000, description="Outputs of the checkpoint's head; null reads it off."
+    )
+    head: Literal["keep", "new"] = Field(
+        default="keep",
+        description="new: a fresh last layer for the dataset's classes, to fine-tune on others than the checkpoint's "
+        "(Foret C.2).",
     )
     weights: Literal["auto", "ema"] = Field(
         default="auto",
@@ -82,6 +87,11 @@ class Data(Part):
         ge=0,
         lt=1,
         description="Fraction of training labels replaced by another class, symmetric (Foret 4.3).",
+    )
+    labels: Literal["given", "bootstrap"] = Field(
+        default="given",
+        description="bootstrap: before the phase the checkpoint's own predictions replace the training labels, noise "
+        "included (Foret 4.3).",
     )
     train_limit: int | None = Field(default=None, ge=1, description="Train on a fixed random subset of so many images.")
     selection: Literal["auto", "train_holdout", "test_half", "none"] = Field(
@@ -319,12 +329,14 @@ class Recipe(Part):
     flatness: Flatness = Flatness()
 
     @model_validator(mode="after")
-    def _choices_need_a_selection_set(self) -> Recipe:
+    def _choices_and_labels_have_a_source(self) -> Recipe:
         if self.chooses and self.data.selection == "none":
             raise ValueError(
                 'deliver.which "best" and deliver.gate "never_worse" choose on a selection set: '
                 'set data.selection to "auto", "train_holdout" or "test_half"'
             )
+        if self.model.head == "new" and self.data.labels == "bootstrap":
+            raise ValueError('data.labels "bootstrap" needs the checkpoint\'s own head: set model.head to "keep"')
         return self
 
     @model_validator(mode="after")

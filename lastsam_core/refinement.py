@@ -17,15 +17,17 @@ from torch import Tensor
 
 from lastsam_core.collapse import collapsed
 from lastsam_core.data import Dataset, FoundNormalization, Split, split, train_batches
+from lastsam_core.data.relabel import bootstrapped, labels_json
 from lastsam_core.delivery import Outcome, Source, deliver
 from lastsam_core.environment import describe
 from lastsam_core.errors import Diverged, SnapshotError
-from lastsam_core.evaluation import mcnemar
-from lastsam_core.identify import identify, in_architecture
+from lastsam_core.evaluation import mcnemar, supports
+from lastsam_core.identify import identify, taken_as
 from lastsam_core.measure import Instruments
 from lastsam_core.phase import EpochReport, Phase, Wish
 from lastsam_core.recipe import Recipe
 from lastsam_core.resumption import Identity, Resumption
+from lastsam_core.snapshot import copied
 from lastsam_core.starting_state import start_from, wanted_state
 from lastsam_core.tasks import Classification
 
@@ -133,6 +135,7 @@ class Refinement:
             "figures": figures,
             "correct": report.correct,
             "trained": self._instruments.trained(),
+            "labels": self._labels(),
             "notes": list(found.notes),
         }
         self._notes += found.notes
@@ -140,6 +143,12 @@ class Refinement:
         self._report({"type": "baseline", **figures, "normalization": self._normalization_json()})
         for note in found.notes:
             self._report({"type": "note", "message": note})
+
+    def _labels(self) -> Tensor | None:
+        if self._recipe.data.labels == "given":
+            return None
+        channels = self._normalization.channels
+        return bootstrapped(self._model, self._dataset, self._recipe, channels, device=self._device, check=self._check)
 
     def _make_instruments(self) -> Instruments:
         return Instruments(
@@ -154,7 +163,12 @@ class Refinement:
 
     def _phase(self, state: dict[str, Any] | None) -> Phase:
         self._batches = train_batches(
-            self._dataset, self._split, self._recipe, self._normalization.channels, self._device
+            self._dataset,
+            self._split,
+            self._recipe,
+            self._normalization.channels,
+            self._device,
+            labels=self._baseline["labels"],
         )
         phase = Phase(
             self._model,
@@ -313,6 +327,7 @@ class Refinement:
             "name": self._dataset.name,
             "fingerprint": self._dataset.fingerprint,
             "train_images": len(self._batches.labels),
+            "labels": labels_json(self._dataset, self._split, self._recipe, self._baseline["labels"]),
             "selection": {
                 "kind": chosen.kind,
                 "n": 0 if chosen.select_index is None else len(chosen.select_index),
@@ -362,7 +377,7 @@ class Refinement:
         self._baseline = state["baseline"]
         self._baseline["correct"] = self._baseline["correct"].cpu()
         self._notes += self._baseline.get("notes", [])
-        self._use(in_architecture(self._source, state["arch"]))
+        self._use(taken_as(self._source, state["arch"], self._recipe, self._dataset))
         self._normalization = FoundNormalization(**state["normalization"])
         self._instruments = self._make_instruments()
         self._instruments.looks.update(state["looks"])
@@ -371,16 +386,3 @@ class Refinement:
         place = f"epoch {state['phase']['epoch'] + 1}, step {state['phase']['step']}"
         self._notes.append(f"Continued from a snapshot in {place}; an uninterrupted run ends with the same weights.")
         self._seconds.update(state["seconds"])
-
-
-def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-
-
-def supports(new: dict[str, Any], old: dict[str, Any] | None) -> bool:
-    """Whether the selection set prefers `new`: higher accuracy, or the same and no higher loss."""
-    if old is None:
-        return True
-    if new["nll"] is None:
-        return False
-    return (new["accuracy"], -new["nll"]) >= (old["accuracy"], -(old["nll"] if old["nll"] is not None else 1e300))

@@ -47,17 +47,17 @@ def refine(
         optimizer=loaded.optimizer,
     )
     dataset = dataset_for(recipe, source.layout.arch, data_dir)
-    check_fit(source.layout, dataset)
+    check_fit(source.layout, dataset, recipe.model.head)
     out_dir.mkdir(parents=True, exist_ok=True)
     return Refinement(
         source, recipe, dataset, device=pick_device(device), out_dir=out_dir, report=report, snapshot=snapshot
     ).run()
 
 
-def check_fit(layout: Layout, dataset: Dataset) -> None:
-    """ArchitectureMismatch where the head cannot tell the dataset's classes apart."""
-    if layout.num_classes != len(dataset.classes):
+def check_fit(layout: Layout, dataset: Dataset, head: str = "keep") -> None:
+    """ArchitectureMismatch where the head cannot tell the dataset's classes apart; a "new" head always can."""
+    if head == "keep" and layout.num_classes != len(dataset.classes):
         raise ArchitectureMismatch(
             f"The checkpoint has {layout.num_classes} outputs, {dataset.name} has {len(dataset.classes)} classes.",
-            hint="Name the dataset that the checkpoint was trained on in data.name.",
+            hint="Name the dataset that the checkpoint was trained on in data.name, or set model.head to new.",
         )

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lastsam_core.errors import SnapshotError
 
-__all__ = ["load_snapshot", "save_snapshot"]
+__all__ = ["copied", "load_snapshot", "save_snapshot"]
 
 _MAGIC = b"LASTSAM-SNAPSHOT-1\n"
 _DIGEST_BYTES = 32
@@ -58,3 +59,8 @@ def load_snapshot(path: Path, *, device: torch.device | str = "cpu") -> dict[str
     if hashlib.sha256(payload).digest() != content[len(_MAGIC) : start]:
         raise SnapshotError(f"{path.name} is damaged.", hint="Start from the checkpoint again.")
     return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+
+
+def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as they are now, on the CPU: later steps do not change them."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}

@@ -59,6 +59,8 @@ def train(
             "Training from scratch has no checkpoint to take the optimizer's state from.",
             hint="Leave optimizer.state out, or switch from SGD to the method on the way (switch_at).",
         )
+    if recipe.data.labels == "bootstrap":
+        raise CoreError("Random weights have no labels to give.", hint="Leave data.labels out, or refine a checkpoint.")
     if recipe.schedule.entry != "restart":
         recipe = recipe.model_copy(update={"schedule": recipe.schedule.model_copy(update={"entry": "restart"})})
     prepare_process(threads=threads, tf32=recipe.precision == "tf32")

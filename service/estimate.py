@@ -49,6 +49,8 @@ def warnings(recipe: Recipe, data: DatasetInfo, *, arch: str | None, device: str
             "data.selection train_holdout chooses on training images; a checkpoint that was trained on all of them has "
             'seen these, so they flatter it. "auto" uses half of the test set instead.'
         )
+    if recipe.model.head == "new":
+        found.append("model.head new starts from chance: before and after are no comparison of checkpoints.")
     if data.train is not None and recipe.data.train_limit is not None and recipe.data.train_limit > data.train:
         found.append(f"data.train_limit is more than the {data.train} training images of {data.name}.")
     if data.train is not None and recipe.batch_size > data.train:

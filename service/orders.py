@@ -137,6 +137,10 @@ def check_here(recipe: Recipe, data_dir: Path) -> DatasetInfo:
             message = f"The dataset {recipe.data.name!r} is not ready to be used here."
             hint = f"{found.note}. {hint}"
         raise _at("/data/name", message, hint, "unknown_dataset")
+    wanted = recipe.data.image_size
+    if wanted is not None and found.image is not None and found.image[:2] != (wanted, wanted):
+        message = f"The images of {found.name} are {found.image[0]} x {found.image[1]} pixels."
+        raise _at("/data/image_size", message, "Leave it out; it is for folders of images.")
     channels = found.image[-1] if found.image else None
     scaling = recipe.data.normalization
     if isinstance(scaling, Channels) and channels and len(scaling.mean) != channels:
@@ -158,9 +162,10 @@ def check_fit(
     if recipe.model.num_classes not in (None, num_classes):
         message = f"The checkpoint has {num_classes} outputs, not {recipe.model.num_classes}."
         raise _at("/model/num_classes", message, "Leave model.num_classes out.", "architecture_mismatch")
-    if data.classes is not None and data.classes != num_classes:
+    if recipe.model.head == "keep" and data.classes is not None and data.classes != num_classes:
         message = f"The checkpoint tells {num_classes} classes apart, {data.name} has {data.classes}."
-        raise _at("/data/name", message, "Name the dataset that the checkpoint was trained on.", "dataset_mismatch")
+        hint = "Name the dataset that the checkpoint was trained on, or set model.head to new."
+        raise _at("/data/name", message, hint, "dataset_mismatch")
     wanted = architecture(arch).channels
     if data.image is not None and data.image[-1] != wanted:
         message = f"{arch} takes images of {wanted} channels, those of {data.name} have {data.image[-1]}."

@@ -74,7 +74,7 @@ def _refine(folder: Path, report: Any) -> None:
     device = pick_device(job["device"])
     layout = Layout.model_validate(job["checkpoint"]["layout"])
     dataset = dataset_for(recipe, layout.arch, Path(job["data_dir"]))
-    check_fit(layout, dataset)
+    check_fit(layout, dataset, recipe.model.head)
     loaded = assemble(layout, load_canonical(folder / "checkpoint.safetensors"), weights=recipe.model.weights)
     Refinement(
         Source(

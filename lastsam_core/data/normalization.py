@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lastsam_core.data.batches import EvalBatches, resident
 from lastsam_core.data.chance import order
 from lastsam_core.data.datasets import Dataset
+from lastsam_core.data.probe import probed
 from lastsam_core.evaluation import evaluate
 from lastsam_core.recipe import Channels
 
@@ -93,6 +94,7 @@ def find_normalization(
     given: Channels | None = None,
     n: int = 2000,
     seed: int = 0,
+    head: nn.Module | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> FoundNormalization:
     """Tries every candidate on `n` training images, on the device where the model lies, in evaluation mode.
@@ -100,6 +102,8 @@ def find_normalization(
     Costs a forward pass over n images a candidate (9 s for ResNet-20 and six candidates on 2 CPU cores). The model is
     left as it was.
     given: the only candidate, where the normalisation is known and only its figures are asked for.
+    head: the model's last layer where that is untrained and its predictions say nothing; candidates are then judged by
+    a linear classifier on the features before it (probe.py), on half of the images.
     check: called before each batch; it may raise to interrupt the search.
     """
     index = np.sort(order(len(dataset.y_train), seed, "normalization")[:n])
@@ -107,12 +111,18 @@ def find_normalization(
     images, labels = resident(dataset.x_train, dataset.y_train, index, device)
     tried = []
     for name, channels in ({"given": given} if given else _candidates(dataset)).items():
-        found = evaluate(model, _checked(EvalBatches(images, labels, channels=channels), check))
-        tried.append(Candidate(name=name, mean=channels.mean, std=channels.std, nll=found.nll, accuracy=found.accuracy))
+        batches = _checked(EvalBatches(images, labels, channels=channels), check)
+        if head is None:
+            found = evaluate(model, batches)
+            nll, accuracy = found.nll, found.accuracy
+        else:
+            nll, accuracy = probed(model, head, batches)
+        tried.append(Candidate(name=name, mean=channels.mean, std=channels.std, nll=nll, accuracy=accuracy))
     tried.sort(key=lambda c: c.nll if np.isfinite(c.nll) else np.inf)
     best = tried[0]
     ties = tuple(c.name for c in tried[1:] if c.nll - best.nll < TIE)
     how = "given in the recipe" if given else f"lowest loss of {len(tried)} candidates on {len(index)} training images"
+    how += ", of a linear classifier on the features" if head is not None and given is None else ""
     if ties:
         how += f"; near-tie with {', '.join(ties)} (less than {TIE:g} nats apart)"
     return FoundNormalization(name=best.name, mean=best.mean, std=best.std, how=how, ties=ties, candidates=tuple(tried))

@@ -1,12 +1,14 @@
 """From a dataset, a split and a recipe to the batches that train, choose and report.
 
 The only place where label noise, `train_limit` and the split meet, so that each is applied once and in this order:
-noise over the whole training set, then the images that may train, then the limit.
+noise (or a model's own labels, relabel.py) over the whole training set, then the images that may train, then the limit.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from lastsam_core.data.batches import EvalBatches, TrainBatches, resident
 from lastsam_core.data.datasets import Dataset
@@ -18,12 +20,20 @@ __all__ = ["report_batches", "select_batches", "train_batches"]
 
 
 def train_batches(
-    dataset: Dataset, split: Split, recipe: Recipe, channels: Channels, device: torch.device | str = "cpu"
+    dataset: Dataset,
+    split: Split,
+    recipe: Recipe,
+    channels: Channels,
+    device: torch.device | str = "cpu",
+    labels: Tensor | None = None,
 ) -> TrainBatches:
-    """The recipe's training batches, float32."""
-    labels = noisy_labels(dataset.y_train, recipe.data.label_noise, len(dataset.classes), recipe.seed)
+    """The recipe's training batches, float32. labels: integers [N] for the whole training set instead of the given."""
+    if labels is None:
+        given = noisy_labels(dataset.y_train, recipe.data.label_noise, len(dataset.classes), recipe.seed)
+    else:
+        given = labels.cpu().numpy().astype(np.int64)
     index = limited(split.train_index, recipe.data.train_limit, recipe.seed)
-    images, targets = resident(dataset.x_train, labels, index, device)
+    images, targets = resident(dataset.x_train, given, index, device)
     return TrainBatches(
         images,
         targets,

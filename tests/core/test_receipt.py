@@ -35,6 +35,27 @@ def test_says_flatter_and_sharper() -> None:
     assert "uploaded ones are returned" in told
 
 
+@pytest.mark.parametrize(
+    ("delivered", "steps", "says"),
+    [
+        ("refined", 10, "Test accuracy with the new head 91.00 %"),
+        ("uploaded", 10, "did not even support it against chance"),
+        ("uploaded", 0, "new, untrained head"),
+    ],
+)
+def test_a_new_head_gains_nothing_over_chance(delivered: str, steps: int, says: str) -> None:
+    told = verdict(
+        before=side(0.1, 0.5),
+        after=side(0.91, 0.2),
+        mcnemar={"p_value": 0.0},
+        delivered=delivered,
+        steps=steps,
+        new_head=True,
+    )
+    assert says in told
+    assert not any(word in told for word in ("points", "better", "flatter"))
+
+
 def test_nothing_trained_is_no_gain() -> None:
     told = verdict(before=side(0.9), after=side(0.9), mcnemar={"p_value": 1.0}, delivered="refined", steps=0)
     assert told == "Nothing was trained: the uploaded weights are returned as they were."

@@ -44,6 +44,7 @@ def test_time_is_what_it_took_before_or_unknown(api: Api, job_id: str) -> None:
         ({"method": {"rho": 0}}, None, "auto", "plain SGD"),
         ({"method": {"name": "sam", "rho": 0.5}}, None, "auto", "ASAM's size"),
         ({"method": {"dialect": "davda54", "eta": 0.1}}, None, "auto", "eta does nothing"),
+        ({"model": {"head": "new"}}, None, "auto", "starts from chance"),
     ],
 )
 def test_what_may_surprise_is_said(spec: dict[str, Any], arch: str | None, device: str, says: str) -> None:

@@ -96,6 +96,7 @@ def test_every_mistake_in_a_spec_is_told(tmp_path: Path) -> None:
             "/data/normalization/mean",
             "each channel",
         ),
+        ({"data": {"name": "digits", "image_size": 64}}, "/data/image_size", "folders of images"),
         ({"data": {"name": "digits"}, "model": {"arch": "resnet-20-a"}}, "/model/arch", "resnet20-a"),
     ],
 )
@@ -110,7 +111,7 @@ def test_what_this_machine_cannot_run(tmp_path: Path, spec: dict[str, Any], poin
 def test_checkpoint_recipe_and_dataset_must_fit(tmp_path: Path) -> None:
     write_tiny_npz(tmp_path, classes=4)
     grey = {
-        name: np.zeros((4, 32, 32, 1), np.uint8) if name.startswith("x") else np.zeros(4, np.int64)
+        name: np.zeros((4, 32, 32, 1), np.uint8) if name.startswith("x") else np.full(4, 9)
         for name in ("x_train", "y_train", "x_test", "y_test")
     }
     np.savez(tmp_path / "grey.npz", allow_pickle=False, **grey)
@@ -127,6 +128,10 @@ def test_checkpoint_recipe_and_dataset_must_fit(tmp_path: Path) -> None:
         assert pointers(refused.value) == [pointer]
     named = Recipe.model_validate({"model": {"arch": "resnet20-b"}})
     check_fit(named, data["digits"], arch="resnet20-a", num_classes=10, alternatives=["resnet20-b"])
+    fresh = Recipe.model_validate({"model": {"head": "new"}})
+    check_fit(fresh, data["tiny"], arch="resnet20-a", num_classes=10)
+    with pytest.raises(JobsError, match="images of 3 channels"):
+        check_fit(fresh, data["grey"], arch="resnet20-a", num_classes=10)
 
 
 @pytest.mark.parametrize(
