@@ -17,7 +17,8 @@ __all__ = ["limited", "noisy_labels"]
 def noisy_labels(labels: NDArray[np.int64], rate: float, classes: int, seed: int) -> NDArray[np.int64]:
     """Symmetric noise (Foret et al. 2021, sec. 4.3): round(rate x N) labels become one of the other classes, uniformly.
 
-    labels: int64 [N], the whole training set; a new array comes back.
+    So the rate is the share that is wrong, exactly; code that draws from all classes, the right one included, makes
+    rate / classes fewer wrong at the same figure. labels: int64 [N], the whole training set; a new array comes back.
     """
     noisy = labels.copy()
     wrong = order(len(labels), seed, "noise", "which")[: round(rate * len(labels))]
