@@ -8,6 +8,7 @@ around the middle, as ImageNet is evaluated.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import statistics
@@ -176,6 +177,8 @@ def _tidy(folder: Path, key: str) -> None:
     """What was decoded from earlier states of the folder goes; who has it mapped keeps it."""
     for path in folder.iterdir():
         stale = path.suffix == ".npz" and not path.name.startswith(f"{key}.")
-        left = path.suffix == ".tmp" and time.time() - path.stat().st_mtime > ABANDONED
-        if stale or left:
+        if path.suffix == ".tmp":
+            with contextlib.suppress(FileNotFoundError):  # its writer has just finished
+                stale = time.time() - path.stat().st_mtime > ABANDONED
+        if stale:
             path.unlink(missing_ok=True)
