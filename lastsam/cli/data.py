@@ -97,11 +97,11 @@ def add(
 
     if not is_name(name) or name == "digits":
         raise CommandError(f"{name!r} cannot be a dataset's name.", hint="Lower-case letters, digits and . _ -")
-    if file.is_dir():
-        raise CommandError(f"{file} is a folder.", hint="Give the .npz file.")
     place = data_dir(folder)
     if file.is_dir():
-        hint = f"Put it there as it is: {place / name}/train/CLASS/*.png and {place / name}/test/CLASS/*.png."
+        hint = (
+            f"Give the .npz file; images in folders go there as they are: {place / name}/train/CLASS/*.png, .../test/."
+        )
         raise CommandError(f"{file} is a folder.", hint=hint)
     target = place / f"{name}.npz"
     if target.exists() and not force:
