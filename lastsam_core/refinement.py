@@ -262,7 +262,7 @@ class Refinement:
         before = self._baseline["figures"]
         gated = self._recipe.deliver.gate == "never_worse"
         keep = not trained or (gated and (select is None or not supports(select, before["selection"])))
-        if not keep:
+        if not keep and self._recipe.model.head == "keep":  # an untrained head has nothing to fall from but luck
             self._refuse_collapse(phase)
         report = self._instruments.report()
         instruments = self._instruments
