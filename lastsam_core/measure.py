@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lastsam_core.data import Dataset, EvalBatches, Split, TrainBatches, report_batches, resident, select_batches
 from lastsam_core.data.chance import order
 from lastsam_core.data.noise import limited
+from lastsam_core.data.training import policy_of
 from lastsam_core.environment import full_precision
 from lastsam_core.evaluation import Evaluation, evaluate
 from lastsam_core.flatness import evaluate_int8, hessian_spectrum, loss_barrier, loss_landscape, sharpness
@@ -79,6 +80,8 @@ class Instruments:
             batch_size=128,
             seed=0,
             augment=recipe.data.augment,
+            policy=policy_of(dataset),
+            classes=len(dataset.classes),
         )
 
     def report(self) -> Evaluation:

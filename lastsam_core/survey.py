@@ -16,8 +16,10 @@ import torch
 from torch import nn
 
 from lastsam_core.checkpoints import load_checkpoint
-from lastsam_core.data import Dataset, EvalBatches, TrainBatches, find_normalization, load_dataset, resident
+from lastsam_core.data import Dataset, EvalBatches, TrainBatches, load_dataset, resident
 from lastsam_core.data.chance import order
+from lastsam_core.data.training import policy_of
+from lastsam_core.delivery import Source
 from lastsam_core.environment import describe, full_precision, pick_device, prepare_process
 from lastsam_core.errors import CoreError, Diverged
 from lastsam_core.evaluation import evaluate
@@ -31,7 +33,10 @@ from lastsam_core.flatness import (
     sharpness_profile,
     weight_noise,
 )
+from lastsam_core.identify import identify
 from lastsam_core.measure import finite
+from lastsam_core.models import architecture
+from lastsam_core.recipe import Recipe
 from lastsam_core.refining import check_fit
 
 __all__ = ["Survey", "survey"]
@@ -94,7 +99,9 @@ def survey(
         raise CoreError("There is nothing to survey.", hint="Name at least one checkpoint file.")
     prepare_process(threads=threads)
     place = pick_device(device)
-    dataset = load_dataset(wanted.data, data_dir)
+    # Folders of larger images are brought to the size that the network was made for.
+    known = architecture(load_checkpoint(checkpoints[0]).layout.arch)
+    dataset = load_dataset(wanted.data, data_dir, default_size=known.image_size)
     rows: list[dict[str, Any]] = []
     barriers: list[dict[str, Any]] = []
     previous: _Examined | None = None
@@ -129,10 +136,12 @@ class _Examined:
         self._criterion = nn.CrossEntropyLoss()
         loaded = load_checkpoint(path)
         check_fit(loaded.layout, dataset)
-        self.arch = loaded.layout.arch
-        self.model = loaded.model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self._say("normalisation")
-        scaled = find_normalization(self.model, dataset)
+        self._say("architecture and normalisation")
+        source = Source(model=loaded.model, layout=loaded.layout, sha256="", filename=path.name)
+        found = identify(source, Recipe(), dataset, device=device)
+        scaled = found.normalization
+        self.arch = found.source.layout.arch
+        self.model = found.source.model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
         def sample(count: int, batch_size: int) -> EvalBatches:
             index = np.sort(order(len(dataset.y_train), 0, "sharpness")[:count])
@@ -148,6 +157,8 @@ class _Examined:
             batch_size=128,
             seed=0,
             augment=wanted.augment,
+            policy=policy_of(dataset),
+            classes=len(dataset.classes),
         )
         index = np.arange(len(dataset.y_test))[: wanted.test_limit]
         self._test = EvalBatches(

@@ -6,6 +6,8 @@ noise (or a model's own labels, relabel.py) over the whole training set, then th
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from lastsam_core.data.noise import limited, noisy_labels
 from lastsam_core.data.selection import Split
 from lastsam_core.recipe import Channels, Recipe
 
-__all__ = ["report_batches", "select_batches", "train_batches"]
+__all__ = ["policy_of", "report_batches", "select_batches", "train_batches"]
 
 
 def train_batches(
@@ -41,9 +43,14 @@ def train_batches(
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         augment=recipe.data.augment,
-        policy="svhn" if dataset.name == "svhn" else "cifar10",
+        policy=policy_of(dataset),
         classes=len(dataset.classes),
     )
+
+
+def policy_of(dataset: Dataset) -> Literal["cifar10", "svhn"]:
+    """Whose AutoAugment policy the dataset's images go by: there are two for images of this size."""
+    return "svhn" if dataset.name == "svhn" else "cifar10"
 
 
 def select_batches(
