@@ -35,5 +35,12 @@ class Classification:
         return len(batch[1])
 
     def parts(self, batch: Batch, size: int) -> list[Batch]:
-        """Parts of `size` images."""
-        return list(zip(batch[0].split(size), batch[1].split(size), strict=True))
+        """Parts of `size` images; a single image that is left over joins the last part.
+
+        BatchNorm has no variance to take from one image. With size 1 that is what was asked for.
+        """
+        n = self.units(batch)
+        sizes = [min(size, n - a) for a in range(0, n, size)]
+        if size > 1 and len(sizes) > 1 and sizes[-1] == 1:
+            sizes[-2:] = [size + 1]
+        return list(zip(batch[0].split(sizes), batch[1].split(sizes), strict=True))

@@ -32,7 +32,7 @@ class Task(Protocol):
         ...
 
     def parts(self, batch: Any, size: int) -> list[Any]:
-        """The batch cut, in order, into parts of `size` examples; the last may be shorter, none is empty."""
+        """The batch cut, in order, into parts of about `size` examples; none is empty, only the last may differ."""
         ...
 
 
