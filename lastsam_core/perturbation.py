@@ -21,11 +21,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 __all__ = ["Leaf", "Perturbation", "epsilon", "global_norm", "leaves_of", "random_epsilon", "scale"]
 
 _NORM_LAYER = re.compile(r"Norm(\dd)?$")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 _LOOPED = ("cpu",)
 _REDUCE_IN = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
@@ -88,7 +90,7 @@ class Leaf:
     is_filter: bool = False
     """Whether dimension 0 counts convolution filters (transposed convolutions are not taken for filters)."""
     in_norm: bool = False
-    """Whether it belongs to a normalisation layer (class named *Norm, *Norm1d, *Norm2d or *Norm3d)."""
+    """Whether it belongs to a normalisation layer (torch's, or a class named *Norm, *Norm1d, *Norm2d or *Norm3d)."""
 
 
 def leaves_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> list[Leaf]:
@@ -102,7 +104,7 @@ def leaves_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> list[L
                     name=name,
                     parameter=parameter,
                     is_filter=isinstance(module, _CONVOLUTIONS) and parameter.dim() > 2,
-                    in_norm=_NORM_LAYER.search(type(module).__name__) is not None,
+                    in_norm=isinstance(module, _NORMS) or _NORM_LAYER.search(type(module).__name__) is not None,
                 )
     return list(found.values())
 
@@ -156,6 +158,15 @@ def _batches(tensors: Sequence[Tensor], roles: Sequence[str] | None = None) -> l
     for i, tensor in enumerate(tensors):
         groups.setdefault((tensor.device, tensor.dtype, roles[i] if roles else ""), []).append(i)
     return list(groups.values())
+
+
+def _powers(tensors: Sequence[Tensor], exponent: float) -> list[Tensor]:
+    """|u|^exponent; where a graph is kept, with the slope 0 at u = 0 that the sign in front of it gives it."""
+    powers = torch._foreach_abs(list(tensors))
+    if not torch.is_grad_enabled():
+        torch._foreach_pow_(powers, exponent)
+        return list(powers)
+    return [torch.where(u == 0, 0.0, torch.where(u == 0, 1.0, u).pow(exponent)) for u in powers]
 
 
 def _nonzero(norm: Tensor) -> Tensor:
@@ -242,9 +253,7 @@ def _epsilon(
         if q != 2:
             signs = torch._foreach_sign(own)
             if q != 1:
-                powers = torch._foreach_abs(own)
-                torch._foreach_pow_(powers, q - 1)
-                torch._foreach_mul_(signs, powers)
+                torch._foreach_mul_(signs, _powers(own, q - 1))
             own = list(signs)
         own = list(torch._foreach_mul(own, factor.to(own[0])))
         if (t := scales(batch)) is not None:

@@ -9,19 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["Ranks"]
+__all__ = ["Ranks", "distributed"]
+
+
+def distributed(model: nn.Module) -> DistributedDataParallel | None:
+    """The DistributedDataParallel in `model`, also under torch.compile; None where there is none."""
+    while isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+        model = inner
+    return model if isinstance(model, DistributedDataParallel) else None
 
 
 class Ranks:
     """The ranks that share `model`: those of its process group where it is a DistributedDataParallel, else one."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._ddp = model if isinstance(model, DistributedDataParallel) else None
+        self._ddp = distributed(model)
         self._group = None if self._ddp is None else self._ddp.process_group
         self.count = 1 if self._ddp is None else dist.get_world_size(self._group)
         self.own = 0 if self._ddp is None else dist.get_rank(self._group)
@@ -30,11 +38,28 @@ class Ranks:
         """Backwards inside leave this rank's own gradients."""
         return self._ddp.no_sync() if on and self._ddp is not None else nullcontext()
 
-    def average(self, tensors: Sequence[Tensor | None]) -> None:
-        """Each tensor becomes its mean over the ranks, in place; all ranks call it with tensors of the same shapes."""
-        present = [tensor for tensor in tensors if tensor is not None]
-        if self.count == 1 or not present:
-            return
+    @property
+    def views(self) -> bool:
+        """Whether gradients are views of buffers that the next backward writes to."""
+        return self._ddp is not None and self._ddp.gradient_as_bucket_view
+
+    def average(self, gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor | None]:
+        """The gradients' means over the ranks, in place where there are any; like: the parameters, in the same order.
+
+        A parameter that some ranks did not use counts as zero there, and stays None only where none used it.
+        """
+        if self.count == 1:
+            return list(gradients)
+        used = torch.tensor([g is not None for g in gradients], dtype=torch.int32, device=like[0].device)
+        dist.all_reduce(used, group=self._group)
+        filled = [
+            torch.zeros_like(p) if g is None and n else g
+            for g, p, n in zip(gradients, like, used.tolist(), strict=True)
+        ]
+        self._average([g for g in filled if g is not None])
+        return filled
+
+    def _average(self, present: Sequence[Tensor]) -> None:
         for dtype in dict.fromkeys(tensor.dtype for tensor in present):
             own = [tensor for tensor in present if tensor.dtype == dtype]
             flat = _flatten_dense_tensors(own)

@@ -166,8 +166,8 @@ class Method(Part):
         plain = self.name == "sgd" or self.rho == 0
         if self.orthogonal and (plain or self.penalty is not None):
             raise ValueError("orthogonal needs a perturbation (sam or asam with rho > 0), and no penalty")
-        if self.penalty is not None and self.name == "sgd":
-            raise ValueError("penalty needs sam or asam")
+        if self.penalty is not None and plain:
+            raise ValueError("penalty needs a perturbation (sam or asam with rho > 0)")
         if self.ascent_steps > 1 and (self.direction == "random" or self.second_order):
             raise ValueError("several ascent_steps follow the gradient, to first order")
         if self.second_order and self.direction == "random":

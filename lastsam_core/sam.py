@@ -15,12 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from lastsam_core.gradients import norm
 from lastsam_core.loss_scale import LossScale
 from lastsam_core.perturbation import Leaf, Perturbation, leaves_of
+from lastsam_core.ranks import distributed
 from lastsam_core.search import Closure, Objective, Search
 from lastsam_core.second_pass import RandomState, Statistics
 
@@ -189,8 +189,9 @@ class SharpnessAware(Optimizer):
     ) -> Tensor:
         """One descent step; returns the unperturbed loss, detached.
 
-        closure: one, or one for each part of the batch. shares: what part of the batch each of them is; equal parts if
-        not given. An error in any pass leaves weights, gradients, running statistics and random numbers as they were.
+        closure: one, or one for each part of the batch (as many on every rank). shares: what part of the batch each of
+        them is; equal parts if not given. An error in any pass leaves weights, gradients, running statistics and random
+        numbers as they were.
         """
         closures = [closure] if callable(closure) else list(closure or [])
         if not closures:
@@ -245,12 +246,13 @@ class SharpnessAware(Optimizer):
             raise ValueError(
                 "orthogonal needs rho > 0: without a perturbation g_s is g, and nothing is orthogonal to g"
             )
-        if self.scaler is not None and not self.guard:
+        scaled = self.scaler is not None and self.scaler.is_enabled()
+        if scaled and not self.guard:
             raise ValueError("a scaler needs guard=True: it has to know of steps that overflow")
         if objective.second_order:
             if self.perturbation.direction == "random" or self.perturbation.ascent_steps > 1:
                 raise ValueError("second_order needs direction gradient and one ascent step")
-            if self.scaler is not None or isinstance(self.model, DistributedDataParallel):
+            if scaled or distributed(self.model) is not None:
                 raise ValueError("second_order works on one device and without a scaler")
 
     def _find_leaves(self) -> None:
@@ -258,12 +260,18 @@ class SharpnessAware(Optimizer):
         self._leaves = leaves_of(self.model, among=parameters)
         if len(self._leaves) != len(parameters):
             raise ValueError("the base optimizer holds parameters that are not the model's")
+        if any(group.get("maximize") for group in self.param_groups):
+            raise ValueError("the perturbation goes uphill: minimise the negative loss instead of maximize=True")
         if self.perturbation.scope == "norm" and not any(leaf.in_norm for leaf in self._leaves):
             raise ValueError('scope "norm" needs normalisation layers among the optimized parameters; there are none')
 
     def _settings(self) -> dict[str, Any]:
         own = {"method": self.method, "second_pass": self.second_pass, "seed": self.seed}
         return asdict(self.perturbation) | asdict(self.objective) | own
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What copy and pickle take: all of it. Optimizer's own would take three names that belong to the base.
+        return self.__dict__.copy()
 
     def state_dict(self) -> dict[str, Any]:
         """The base's state_dict with one more key: the settings, the counts, the scaler. References, not copies.

@@ -1,9 +1,9 @@
 """The learning rate as a function of the epoch, and how a phase enters a schedule that another training began.
 
 `continue` picks the schedule up where the uploaded checkpoint left it: fraction `enter_at` is behind, the phase does
-the rest. `restart` begins anew at the peak. As in the papers' code the rate changes once an epoch, not once a step:
-with t the index of the epoch and T the epochs of the phase, 50 epochs from 2/3 are the last 50 values of
-`torch.optim.lr_scheduler.CosineAnnealingLR(T_max=150)`. Fractional t is allowed. No torch in here.
+the rest. `restart` begins anew at the peak. With t the index of the epoch and T the epochs of the phase, 50 epochs from
+2/3 are the last 50 values of `torch.optim.lr_scheduler.CosineAnnealingLR(T_max=150)`; the phase asks for fractional t,
+so that the rate moves with every step (docs/decisions/0004). No torch in here.
 """
 
 from __future__ import annotations

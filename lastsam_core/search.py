@@ -99,10 +99,15 @@ class Search:
         if not self._recording:
             self._scale.scaled(loss).backward()
             return
-        parameters = [leaf.parameter for leaf in leaves]
-        self._graph = list(torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True))
-        for p, g in zip(parameters, self._graph, strict=True):
-            p.grad = None if g is None else g.detach()
+        parameters = [leaf.parameter for leaf in leaves if leaf.parameter.requires_grad]
+        found = iter(torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True))
+        graph = [next(found) if leaf.parameter.requires_grad else None for leaf in leaves]
+        if self._graph is not None:  # a second loss of the same closure
+            graph = [b if a is None else a if b is None else a + b for a, b in zip(self._graph, graph, strict=True)]
+        self._graph = graph
+        for leaf, g in zip(leaves, graph, strict=True):
+            # A copy: parameters that only appear in a sum share one gradient.
+            leaf.parameter.grad = None if g is None else g.detach().clone()
 
     def __call__(
         self, closures: Sequence[Closure], shares: Sequence[float], leaves: Sequence[Leaf], step: int
@@ -116,8 +121,11 @@ class Search:
             found = self._found_by_part(closures, shares, leaves, step)
             own = True
         if own and (self._objective.orthogonal or self._objective.penalty is not None):
-            self.ranks.average(found.gradient)
+            found = replace(found, gradient=self._averaged(found.gradient, leaves))
         return replace(found, descent=self._descent(found.gradient, found.descent))
+
+    def _averaged(self, gradients: Gradients, leaves: Sequence[Leaf]) -> Gradients:
+        return self.ranks.average(gradients, [leaf.parameter for leaf in leaves])
 
     def _found_by_part(
         self, closures: Sequence[Closure], shares: Sequence[float], leaves: Sequence[Leaf], step: int
@@ -127,8 +135,7 @@ class Search:
             seed = self._seed_of(step, self.ranks.own, part)
             total = _sum(total, self._found([closure], [1.0], leaves, seed, quiet=True), share)
         assert total is not None
-        self.ranks.average(total.descent)
-        return total
+        return replace(total, descent=self._averaged(total.descent, leaves))
 
     def _found(
         self,
@@ -183,7 +190,11 @@ class Search:
         quiet: bool,
     ) -> tuple[Tensor, Tensor, Gradients]:
         """Loss at w + eps, ||eps||, and the gradient there (of L(w + eps(w)), where second order)."""
-        moved = [i for i, leaf in enumerate(leaves) if leaf.in_norm or self._spec.scope == "all"]
+        moved = [
+            i
+            for i, leaf in enumerate(leaves)
+            if leaf.parameter.requires_grad and (leaf.in_norm or self._spec.scope == "all")
+        ]
         chosen = [leaves[i] for i in moved]
         weights = [leaf.parameter for leaf in chosen]
         graph, self._graph = self._graph, None
@@ -221,9 +232,9 @@ class Search:
         pairs = [(e, v) for e, i in zip(eps, moved, strict=True) if (v := g_s[i]) is not None and e.requires_grad]
         if not pairs:
             return g_s
-        parameters = [leaf.parameter for leaf in leaves]
-        more = torch.autograd.grad([e for e, _ in pairs], parameters, [v for _, v in pairs], allow_unused=True)
-        return added(g_s, list(more), 1.0)
+        parameters = [leaf.parameter for leaf in leaves if leaf.parameter.requires_grad]
+        more = iter(torch.autograd.grad([e for e, _ in pairs], parameters, [v for _, v in pairs], allow_unused=True))
+        return added(g_s, [next(more) if leaf.parameter.requires_grad else None for leaf in leaves], 1.0)
 
     def _replayed(
         self,
@@ -253,21 +264,25 @@ class Search:
             torch.clear_autocast_cache()
             # The backward of a distributed model averages on its way, but closures clear what it would add up.
             with self.ranks.quiet(quiet or not single), torch.enable_grad():
-                losses.append(torch.as_tensor(closure()).detach())
+                losses.append(torch.as_tensor(closure()).detach().reshape(()))
             torch.clear_autocast_cache()
-            total = added(total, [leaf.parameter.grad for leaf in leaves], share)
+            own = [leaf.parameter.grad for leaf in leaves]
+            total = added(total, _copies(own) if self.ranks.views else own, share)
         assert total is not None
         self._scale.unscale(total)
         if not quiet and not single:
-            self.ranks.average(total)
+            total = self._averaged(total, leaves)
         loss = losses[0] if single else sum(share * loss for share, loss in zip(shares, losses, strict=True))
         return torch.as_tensor(loss), total
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
-        self._recording = self._objective.second_order and self._spec.rho > 0
+        self._recording, self._graph = self._objective.second_order and self._spec.rho > 0, None
         try:
             yield
+        except BaseException:
+            self._graph = None
+            raise
         finally:
             self._recording = False
 

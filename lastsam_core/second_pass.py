@@ -60,7 +60,7 @@ class Statistics:
         self._live: list[Tensor] = [
             buffer
             for module in model.modules()
-            if isinstance(module, _NormBase) and module.training
+            if isinstance(module, _NormBase)  # in any mode: a closure may change it
             for name in _RUNNING
             if (buffer := module._buffers.get(name)) is not None
         ]

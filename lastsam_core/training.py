@@ -92,6 +92,8 @@ def train(
             report({"type": "epoch", **row})
         progress.end_of(phase)
         passes += phase.optimizer.passes
+        if phase.wish is Wish.FINISH:
+            break
     assert phase is not None
     test = evaluate(model, report_batches(dataset, parts, channels, place)).as_json()
     result: dict[str, Any] = {
@@ -143,7 +145,7 @@ class _Progress:
 
     def end_of(self, phase: Phase) -> None:
         """The next phase counts on from here."""
-        self.epochs += phase.recipe.epochs
+        self.epochs += phase.epoch
         self._steps += phase.steps_done
 
     def between_steps(self, phase: Phase) -> Wish:

@@ -13,16 +13,20 @@ from service.schemas import Estimate
 __all__ = ["estimate", "warnings"]
 
 _LARGE = 5_000_000  # parameters past which a CPU is the wrong device
+_MANY_STEPS = 10
+_FEW_IMAGES = 8
 _LONG = 200  # epochs: LastSAM's whole training, SGD included, has 150
-_COPIES = 4  # weights, gradient, momentum, perturbation; float32
+# float32 copies of the parameters at their most: weights, gradient and momentum; a perturbed pass keeps the weights' place
+# and the first gradient too; a batch in parts keeps the sums of both gradients.
+_COPIES, _PERTURBED, _IN_PARTS = 3, 2, 2
 
 
 def estimate(session: Session, recipe: Recipe, *, arch: str | None) -> Estimate:
     """Seconds from jobs that ran here before, memory from the parameters; arch None: not known before the file is."""
     if arch is None:
         return Estimate(seconds=None, memory_bytes=None, basis="Unknown without a checkpoint or model.arch.")
-    memory = architecture(arch).parameters * 4 * _COPIES
-    of_memory = "Memory: weights, gradient, momentum and perturbation; activations come on top."
+    memory = architecture(arch).parameters * 4 * _copies(recipe)
+    of_memory = "Memory: weights, gradients, momentum and perturbation; activations come on top."
     each = seconds_per_epoch(session, arch=arch)
     if each is None:
         return Estimate(
@@ -34,6 +38,12 @@ def estimate(session: Session, recipe: Recipe, *, arch: str | None) -> Estimate:
         basis=f"Time: {each:.1f} s an epoch in the latest jobs with {arch} here, whatever their recipe and dataset; "
         f"evaluations come on top. {of_memory}",
     )
+
+
+def _copies(recipe: Recipe) -> int:
+    adam = recipe.optimizer.name != "sgd"
+    parts = recipe.method.m is not None or recipe.micro_batch is not None
+    return _COPIES + adam + (_PERTURBED if recipe.passes_per_step > 1 else 0) + (_IN_PARTS if parts else 0)
 
 
 def warnings(recipe: Recipe, data: DatasetInfo, *, arch: str | None, device: str) -> list[str]:
@@ -64,10 +74,18 @@ def _of_method(method: Method) -> list[str]:
         found.append("method sgd has no sharpness pass: this is the control, more training alone.")
         if method.rho:
             found.append("method.rho does nothing with sgd.")
+        idle = {"ascent_steps", "direction", "second_order", "m", "p", "dialect", "scope"} & method.model_fields_set
+        found += [f"method.{name} does nothing with sgd." for name in sorted(idle)]
     elif method.rho == 0:
         found.append("method.rho 0 perturbs nothing: this is plain SGD.")
     elif method.name == "sam" and method.rho is not None and method.rho >= DEFAULT_RHO["asam"]:
         found.append(f"method.rho {method.rho:g} is of ASAM's size; the usual radius of SAM is {DEFAULT_RHO['sam']:g}.")
+    if method.ascent_steps > _MANY_STEPS:
+        found.append(
+            f"method.ascent_steps {method.ascent_steps} makes each step {method.ascent_steps + 1} passes long."
+        )
+    if method.m is not None and method.m < _FEW_IMAGES:
+        found.append(f"method.m {method.m} goes through a batch {method.m} images at a time: slow on any device.")
     if method.dialect == "davda54" and "eta" in method.model_fields_set:
         found.append("method.eta does nothing in the dialect davda54.")
     return found

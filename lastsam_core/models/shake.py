@@ -47,6 +47,7 @@ class ShakeDrop(nn.Module):
         return scale_apart(x, kept + (1 - kept) * alpha, kept + (1 - kept) * _uniform(x))
 
     def extra_repr(self) -> str:
+        """What print(model) shows of it."""
         return f"keep={self.keep}"
 
 

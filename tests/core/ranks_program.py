@@ -24,6 +24,8 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulated": {},
     "bad": {"ranks": "own"},
 }
+VIEWS = ["shared-penalty", "own-orthogonal"]
+"""Cases that are run again with gradients that are views of the exchange's buffers."""
 
 
 def net() -> nn.Sequential:
@@ -55,7 +57,10 @@ def train(model: nn.Module, case: str, parts_of: Any) -> dict[str, Any]:
             return closure
 
         losses.append(float(optimizer.step([closure_of(*part) for part in parts_of(case, *images(step))])))
-    weights = {name.removeprefix("module."): p.detach().clone() for name, p in model.named_parameters()}
+    weights = {
+        name.removeprefix("_orig_mod.").removeprefix("module."): p.detach().clone()
+        for name, p in model.named_parameters()
+    }
     return {"weights": weights, "losses": losses, "skipped": optimizer.skipped}
 
 
@@ -66,9 +71,33 @@ def halves(case: str, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
     return list(zip(x[own].split(size), y[own].split(size), strict=True))
 
 
+class Branches(nn.Module):
+    """Rank 0 goes one way and rank 1 the other, through layers of one shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.ways = nn.ModuleList([nn.Linear(5, 3), nn.Linear(5, 3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ways[dist.get_rank()](x)
+
+
+def train_all() -> dict[str, Any]:
+    found = {case: train(DistributedDataParallel(net()), case, halves) for case in CASES}
+    for case in VIEWS:
+        model = DistributedDataParallel(net(), gradient_as_bucket_view=True)
+        found[f"{case} of views"] = train(model, case, halves)
+    branches = DistributedDataParallel(Branches().double(), find_unused_parameters=True)
+    found["branches"] = train(branches, "accumulated", halves)
+    compiled = torch.compile(DistributedDataParallel(net()), backend="eager")
+    found["compiled"] = train(compiled, "own", halves)  # pyright: ignore
+    return found
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    found = {case: train(DistributedDataParallel(net()), case, halves) for case in CASES}
+    found = train_all()
     torch.save(found, Path(sys.argv[1]) / f"{dist.get_rank()}.pt")
     dist.destroy_process_group()

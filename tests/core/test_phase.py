@@ -237,3 +237,44 @@ def test_a_scale_that_falls_below_one_is_divergence() -> None:
         next(phase.model.parameters()).fill_(torch.nan)
     with pytest.raises(Diverged, match="epoch"):
         list(phase.run())
+
+
+def test_every_field_of_the_recipe_arrives() -> None:
+    """A recipe with nothing at its default reaches the optimizer whole."""
+    fields = {"rho": 0.2, "eta": 0.03, "p": 3.0, "normalize": "filter", "normalize_bias": True, "scope": "norm"}
+    spec = {"method": {"name": "asam", "ascent_steps": 2, "penalty": 0.5, "m": 8, **fields}, "seed": 5}
+    optimizer = phase_of(Recipe.model_validate(spec | {"batch_norm": {"second_pass": "update"}})).optimizer
+    for name, value in {**fields, "method": "asam", "ascent_steps": 2}.items():
+        assert getattr(optimizer.perturbation, name) == value
+    assert (optimizer.objective.penalty, optimizer.objective.m_sharpness) == (0.5, True)
+    assert (optimizer.second_pass, optimizer.seed) == ("update", 5)
+    assert (
+        phase_of(Recipe.model_validate({"method": {"dialect": "davda54"}})).optimizer.perturbation.dialect == "davda54"
+    )
+    for name in ("orthogonal", "second_order"):
+        assert getattr(phase_of(Recipe.model_validate({"method": {name: True}})).optimizer.objective, name)
+    assert (
+        phase_of(Recipe.model_validate({"method": {"direction": "random"}})).optimizer.perturbation.direction
+        == "random"
+    )
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    for name, kind in kinds.items():
+        spec = {"name": name, "lr": 0.3, "weight_decay": 0.01, "betas": (0.8, 0.9)}
+        base = phase_of(Recipe.model_validate({"optimizer": spec})).optimizer.base
+        assert type(base) is kind
+        assert base.defaults["weight_decay"] == 0.01
+        assert name == "sgd" or tuple(base.defaults["betas"]) == (0.8, 0.9)
+    nesterov = phase_of(Recipe.model_validate({"optimizer": {"momentum": 0.8, "nesterov": True}})).optimizer.base
+    assert (nesterov.defaults["momentum"], nesterov.defaults["nesterov"]) == (0.8, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "forwards"),
+    [({}, [32, 32]), ({"micro_batch": 12}, [12, 12, 8] * 2), ({"method": {"m": 12}}, [12, 12, 12, 12, 8, 8])],
+)
+def test_a_batch_goes_through_in_the_parts_that_the_recipe_says(fields: dict[str, Any], forwards: list[int]) -> None:
+    seen: list[int] = []
+    phase = phase_of(Recipe.model_validate({"batch_size": 32} | fields), between_steps=lambda _: Wish.LEAVE)
+    phase.model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    list(phase.run())
+    assert seen == forwards

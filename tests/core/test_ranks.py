@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.core.ranks_program import CASES, net, train
+from tests.core.ranks_program import CASES, VIEWS, Branches, net, train
 from tests.factories import write_tiny_npz
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *(f"{case} of views" for case in VIEWS), "branches", "compiled"])
 def test_all_ranks_end_with_the_same_bits(ranks: list[dict[str, Any]], case: str) -> None:
     for name, value in ranks[0][case]["weights"].items():
         assert torch.equal(value, ranks[1][case]["weights"][name]), name
@@ -74,6 +74,21 @@ def test_own_perturbations_are_m_sharpness(
     monkeypatch.setitem(CASES, case, {**CASES[case], "m_sharpness": True, "ranks": "shared"})
     expected = train(net(), case, in_parts(m))
     assert_close(ranks[0][case]["weights"], expected["weights"])
+
+
+@pytest.mark.parametrize("case", VIEWS)
+def test_gradients_that_are_views_change_nothing(ranks: list[dict[str, Any]], case: str) -> None:
+    assert_close(ranks[0][f"{case} of views"]["weights"], ranks[0][case]["weights"])
+
+
+def test_a_layer_that_only_one_rank_uses_gets_its_share(ranks: list[dict[str, Any]]) -> None:
+    start = {name: p.detach() for name, p in Branches().double().named_parameters()}
+    moved = {name: (value - start[name]).norm() for name, value in ranks[0]["branches"]["weights"].items()}
+    assert all(float(distance) > 0 for distance in moved.values())
+
+
+def test_a_compiled_wrapper_is_seen_through(ranks: list[dict[str, Any]]) -> None:
+    assert_close(ranks[0]["compiled"]["weights"], ranks[0]["own"]["weights"])
 
 
 def test_one_bad_rank_skips_the_step_on_all(ranks: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable
@@ -221,11 +222,17 @@ def test_penalty_descends_along_g_plus_lambda_g_s(rho: float) -> None:
     assert_close(found, {name: g[name] + 0.7 * g_s[name] for name in g})
 
 
-@pytest.mark.parametrize("settings", [{}, {"method": "asam"}, {"p": 3.0}, {"method": "asam", "normalize": "filter"}])
-def test_second_order_is_the_gradient_of_the_perturbed_loss_through_eps(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize(
+    "settings", [{}, {"method": "asam"}, {"p": 3.0}, {"p": 1.5}, {"method": "asam", "normalize": "filter"}]
+)
+def test_second_order_is_the_gradient_of_the_perturbed_loss_through_eps(settings: dict[str, Any], dead: bool) -> None:
     """Against autograd through the closed form, written out on a copy of the net as functions of w."""
     x, y = images()
     model = net(norm=True)
+    if dead:  # a gradient that is exactly zero, as a ReLU that never fires has
+        x = x.clone()
+        x[:, 2] = 0.0
     spec = {"method": "sam", "p": 2.0, **settings}
     w = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     buffers = {name: b.clone() for name, b in model.named_buffers()}
@@ -239,7 +246,8 @@ def test_second_order_is_the_gradient_of_the_perturbed_loss_through_eps(settings
     q = spec["p"] / (spec["p"] - 1)
     u = {name: t[name] * g[name] for name in g}
     size = sum((value.abs() ** q).sum() for value in u.values()) ** ((q - 1) / q)
-    eps = {name: RHO * t[name] * u[name].sign() * u[name].abs() ** (q - 1) / size for name in g}
+    powers = {name: torch.where(u[name] == 0, 1.0, u[name].abs()) ** (q - 1) for name in g}
+    eps = {name: RHO * t[name] * u[name].sign() * powers[name] / size for name in g}
     expected = dict(
         zip(w, torch.autograd.grad(loss_at({name: w[name] + eps[name] for name in w}), list(w.values())), strict=True)
     )
@@ -293,3 +301,87 @@ def test_shares_that_do_not_sum_up_are_refused(shares: list[float]) -> None:
     closure = closure_of(optimizer, *images())
     with pytest.raises(ValueError, match="shares"):
         optimizer.step([closure, closure], shares)
+
+
+def test_second_order_with_a_frozen_parameter_and_two_losses() -> None:
+    x, y = images()
+
+    def taken(cut: bool) -> reference.Weights:
+        model = net()
+        model[0].bias.requires_grad_(False)  # pyright: ignore
+        optimizer = optimizer_of(model, second_order=True)
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            total = torch.zeros((), dtype=torch.float64)
+            for part in (slice(0, 6), slice(6, 12)) if cut else (slice(0, 12),):
+                loss = nn.functional.cross_entropy(model(x[part]), y[part], reduction="sum") / 12
+                optimizer.backward(loss)
+                total += loss.detach()
+            return total
+
+        optimizer.step(closure)
+        return weights_of(model)
+
+    assert_close(taken(cut=True), taken(cut=False))
+    assert torch.equal(taken(cut=True)["0.bias"], weights_of(net())["0.bias"])
+
+
+def test_a_random_direction_leaves_frozen_parameters_where_they_are() -> None:
+    model = net()
+    model[0].bias.requires_grad_(False)  # pyright: ignore
+    seen: list[Tensor] = []
+    model.register_forward_pre_hook(lambda *_: seen.append(model[0].bias.detach().clone()))  # pyright: ignore
+    stepped(model, optimizer_of(model, direction="random"), images())
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_a_copy_of_model_and_optimizer_trains_alike() -> None:
+    x, y = images()
+    model = net(norm=True)
+    optimizer = optimizer_of(model)
+    stepped(model, optimizer, (x, y))
+    other, copied = copy.deepcopy((model, optimizer))
+    assert copied.model is other
+    for one, its in ((model, optimizer), (other, copied)):
+        its.step(closure_of(its, x, y))
+        assert its.steps == 2
+        assert one is its.model
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_statistics_of_a_bad_batch_go_back_even_if_the_closure_changes_the_mode() -> None:
+    model = net(norm=True).eval()
+    optimizer = optimizer_of(model)
+    before = {name: b.clone() for name, b in model.named_buffers()}
+
+    def closure() -> Tensor:
+        model.train()
+        optimizer.zero_grad()
+        loss = model(images()[0] * torch.nan).square().mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert optimizer.skipped == 1
+    assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
+
+
+def test_going_uphill_is_refused() -> None:
+    model = net()
+    base = torch.optim.SGD(model.parameters(), lr=0.1, maximize=True)
+    with pytest.raises(ValueError, match="negative loss"):
+        SharpnessAware(base, model=model)
+
+
+def test_a_loss_of_one_element_is_a_loss() -> None:
+    model = net()
+    optimizer = optimizer_of(model)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = model(images()[0]).square().mean().reshape(1)
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).shape == ()

@@ -55,6 +55,23 @@ def test_lastsam_in_one_run_is_train_and_refine_bit_for_bit(
     assert made["gradient_passes"] == half["gradient_passes"] + receipt["cost"]["gradient_passes"]
 
 
+def test_a_training_whose_time_is_up_says_how_far_it_came(tmp_path: Path) -> None:
+    write_tiny_npz(tmp_path / "data")
+    said: list[dict[str, Any]] = []
+    recipe = Recipe.model_validate(SPEC | {"epochs": 6, "batch_size": 16, "method": {"name": "sam"}})
+    made = train(
+        recipe,
+        data_dir=tmp_path / "data",
+        out=tmp_path / "x.pt",
+        switch_at=4,
+        max_seconds=0,
+        report=said.append,
+    )
+    assert torch.load(tmp_path / "x.pt", weights_only=True)["epoch"] == 0
+    assert [row["epoch"] for row in said if row["type"] == "epoch"] == [1]
+    assert made["gradient_passes"] == 1
+
+
 def test_the_switch_lies_within_the_epochs(tmp_path: Path) -> None:
     write_tiny_npz(tmp_path / "data")
     for wrong in (0, 3):

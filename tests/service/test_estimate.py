@@ -20,7 +20,7 @@ def test_time_is_what_it_took_before_or_unknown(api: Api, job_id: str) -> None:
     recipe = Recipe(epochs=10)
     with api.here.database.read() as session:
         first = estimate(session, recipe, arch="resnet20-a")
-    assert (first.seconds, first.memory_bytes) == (None, 269_722 * 16)
+    assert (first.seconds, first.memory_bytes) == (None, 269_722 * 20)
     assert "not measured" in first.basis
     with api.here.database.write() as session:
         row = repository.job(session, job_id)
@@ -54,3 +54,32 @@ def test_what_may_surprise_is_said(spec: dict[str, Any], arch: str | None, devic
 def test_the_usual_surprises_nobody() -> None:
     assert warnings(Recipe(), DIGITS, arch="resnet20-a", device="auto") == []
     assert warnings(Recipe(), DIGITS, arch="wrn-28-10", device="cuda:0") == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "copies"),
+    [
+        ({"method": {"name": "sgd"}}, 3),
+        ({}, 5),
+        ({"optimizer": {"name": "adam"}}, 6),
+        ({"micro_batch": 32}, 7),
+        ({"method": {"m": 32}}, 7),
+    ],
+)
+def test_memory_goes_by_what_a_step_keeps(api: Api, spec: dict[str, Any], copies: int) -> None:
+    with api.here.database.read() as session:
+        found = estimate(session, Recipe.model_validate(spec), arch="resnet20-a")
+    assert found.memory_bytes == 269_722 * 4 * copies
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ({"name": "sgd", "ascent_steps": 3}, "ascent_steps does nothing with sgd"),
+        ({"ascent_steps": 50}, "51 passes"),
+        ({"m": 1}, "slow on any device"),
+    ],
+)
+def test_methods_that_cost_more_than_they_seem_to(method: dict[str, Any], says: str) -> None:
+    found = warnings(Recipe.model_validate({"method": method}), DIGITS, arch="resnet20-a", device="auto")
+    assert says in " ".join(found)

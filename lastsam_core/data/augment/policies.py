@@ -128,7 +128,7 @@ class Operations:
 
     @classmethod
     def random(cls, n: int, height: int, width: int, chance: torch.Generator) -> Operations:
-        """RandAugment."""
+        """RandAugment's, drawn anew for each of n images."""
         names = torch.tensor([OPERATIONS.index(name) for name in RANDOM])
         strengths = torch.tensor(
             [strength_of(name, RANDOM_MAGNITUDE, RANDOM_BINS, height, width) for name in RANDOM], dtype=torch.float64

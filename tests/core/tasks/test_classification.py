@@ -34,7 +34,9 @@ def test_labels_may_be_distributions() -> None:
     assert int(task.score(model, (x, soft)).right) == int(task.score(model, (x, y)).right)
 
 
-@pytest.mark.parametrize(("size", "lengths"), [(4, [4, 4, 2]), (10, [10]), (99, [10]), (3, [3, 3, 4]), (9, [10]), (1, [1] * 10)])
+@pytest.mark.parametrize(
+    ("size", "lengths"), [(4, [4, 4, 2]), (10, [10]), (99, [10]), (3, [3, 3, 4]), (9, [10]), (1, [1] * 10)]
+)
 def test_parts_are_the_batch_in_order(size: int, lengths: list[int]) -> None:
     task = Classification()
     x, y = batch()
