@@ -16,7 +16,7 @@ _LARGE = 5_000_000  # parameters past which a CPU is the wrong device
 _MANY_STEPS = 10
 _FEW_IMAGES = 8
 _LONG = 200  # epochs: LastSAM's whole training, SGD included, has 150
-# float32 copies of the parameters at their most: weights, gradient and momentum; a perturbed pass keeps the place of the
+# float32 copies of the parameters at their most: weights, gradient, momentum; a perturbed pass keeps the place of the
 # weights and the first gradient too; a batch in parts keeps the sums of both gradients.
 _COPIES, _PERTURBED, _IN_PARTS = 3, 2, 2
 
