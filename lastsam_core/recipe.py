@@ -149,7 +149,7 @@ class Method(Part):
         default=False, description="Descend along g_s without its component along g (LastSAM eq. 3)."
     )
     second_order: bool = Field(
-        default=False, description="Differentiate through the perturbation too, the ablation of Foret C.4; fp32 only."
+        default=False, description="Differentiate through the perturbation too, the ablation of Foret C.4; not in fp16."
     )
     penalty: float | None = Field(
         default=None, gt=0, le=1e4, description="lambda: minimise L(w) + lambda L(w + eps) (LastSAM eq. 2); null: SAM."
@@ -381,11 +381,13 @@ class Recipe(Part):
         """
         if not 0 < epoch < self.epochs:
             raise ValueError(f"the method must begin within the {self.epochs} epochs, after at least one; got {epoch}")
-        place = epoch / self.epochs
+        if self.method.name == "sgd":
+            raise ValueError("there is no method to switch to: method.name is sgd")
+        place = self.schedule.leave_at * epoch / self.epochs
         fresh = self.optimizer.model_copy(update={"state": "fresh"})
         plain = {"method": Method(name="sgd"), "epochs": epoch, "optimizer": fresh}
         begun = self.schedule.model_copy(update={"entry": "restart", "leave_at": place})
-        rest = self.schedule.model_copy(update={"entry": "continue", "enter_at": place, "leave_at": 1.0})
+        rest = self.schedule.model_copy(update={"entry": "continue", "enter_at": place})
         return (
             self.model_copy(update=plain | {"schedule": begun}),
             self.model_copy(update={"epochs": self.epochs - epoch, "schedule": rest}),

@@ -18,6 +18,7 @@ from torch import nn
 from lastsam_core.checkpoints import load_checkpoint
 from lastsam_core.data import Dataset, EvalBatches, TrainBatches, load_dataset, resident
 from lastsam_core.data.chance import order
+from lastsam_core.data.datasets import with_channels
 from lastsam_core.data.training import policy_of
 from lastsam_core.delivery import Source
 from lastsam_core.environment import describe, full_precision, pick_device, prepare_process
@@ -101,7 +102,7 @@ def survey(
     place = pick_device(device)
     # Folders of larger images are brought to the size that the network was made for.
     known = architecture(load_checkpoint(checkpoints[0]).layout.arch)
-    dataset = load_dataset(wanted.data, data_dir, default_size=known.image_size)
+    dataset = with_channels(load_dataset(wanted.data, data_dir, default_size=known.image_size), known)
     rows: list[dict[str, Any]] = []
     barriers: list[dict[str, Any]] = []
     previous: _Examined | None = None

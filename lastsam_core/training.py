@@ -59,6 +59,11 @@ def train(
             "Training from scratch has no checkpoint to take the optimizer's state from.",
             hint="Leave optimizer.state out, or switch from SGD to the method on the way (switch_at).",
         )
+    if recipe.model.head == "new" or recipe.model.weights != "auto" or recipe.model.num_classes is not None:
+        raise CoreError(
+            "model.head, model.weights and model.num_classes are about a checkpoint; there is none to train from.",
+            hint="Leave them out: a network from scratch has the dataset's classes.",
+        )
     if recipe.data.labels == "bootstrap":
         raise CoreError("Random weights have no labels to give.", hint="Leave data.labels out, or refine a checkpoint.")
     if recipe.schedule.entry != "restart":

@@ -61,7 +61,7 @@ def prepare(
 ) -> None:
     """Make NAME.npz from the published files; they are downloaded unless --from has them.
 
-    Of a folder of images (NAME/train/CLASS/*.png, NAME/test/CLASS/*.png) decode all now, not in the first job.
+    Of a folder of images (`NAME/train/CLASS/*.png`, `NAME/test/CLASS/*.png`) decode all now, not in the first job.
 
     lastsam data prepare cifar10
     """
@@ -95,7 +95,9 @@ def add(
     from lastsam_core.errors import BadDataset
     from lastsam_jobs.scratch import scratch, sweep
 
-    if not is_name(name) or name == "digits":
+    if name == "digits":
+        raise CommandError("digits is built in.", hint="Choose another name.")
+    if not is_name(name):
         raise CommandError(f"{name!r} cannot be a dataset's name.", hint="Lower-case letters, digits and . _ -")
     place = data_dir(folder)
     if file.is_dir():
@@ -104,6 +106,10 @@ def add(
         )
         raise CommandError(f"{file} is a folder.", hint=hint)
     target = place / f"{name}.npz"
+    if (place / name).is_dir():
+        raise CommandError(
+            f"There is a dataset {name} already, a folder of images: {place / name}", hint="Choose another name."
+        )
     if target.exists() and not force:
         raise CommandError(f"There is a dataset {name} already: {target}", hint="--force replaces it.")
     sweep(place, _STAGING)

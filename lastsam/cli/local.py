@@ -118,7 +118,18 @@ def train(
 
     wanted = build_spec(spec, None, fields)
     method = {"name": "sgd"} if switch_at is None else {}
-    wanted = {"method": method, **wanted, "model": {**wanted.get("model", {}), "arch": arch}}
+    schedule = wanted.get("schedule", {})
+    if "enter_at" in schedule or schedule.get("entry") == "continue":
+        raise CommandError(
+            "A training from scratch starts where its schedule does.",
+            hint="Leave schedule.entry and enter_at out; --switch-at says where the recipe's method begins.",
+        )
+    wanted = {
+        "method": method,
+        **wanted,
+        "schedule": {**schedule, "entry": "restart"},
+        "model": {**wanted.get("model", {}), "arch": arch},
+    }
     recipe = Recipe.model_validate(wanted)
     if out.is_dir():
         raise CommandError(f"{out} is a folder.", hint="-o names the checkpoint file to write.")

@@ -23,7 +23,8 @@ def check_offer(recipe: Recipe, layout: Layout) -> None:
         )
     if recipe.model.weights == "ema" and layout.ema is None:
         raise CheckpointError(
-            "The checkpoint holds no averaged weights beside the others.", hint='Set model.weights to "auto".'
+            "The checkpoint holds no averaged weights that can be used (`lastsam inspect` says what lies beside).",
+            hint='Set model.weights to "auto".',
         )
     if recipe.optimizer.state == "fresh":
         return

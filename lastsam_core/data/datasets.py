@@ -23,10 +23,10 @@ from lastsam_core.data.digits import digits
 from lastsam_core.data.folders import is_folder
 from lastsam_core.data.plugins import made, origin, registered
 from lastsam_core.errors import BadDataset, UnknownDataset
-from lastsam_core.models.registry import architecture
+from lastsam_core.models.registry import Architecture, architecture
 from lastsam_core.recipe import Recipe
 
-__all__ = ["Dataset", "dataset_for", "load_dataset"]
+__all__ = ["Dataset", "dataset_for", "load_dataset", "with_channels"]
 
 MAX_CLASSES = 100_000
 LOCAL_HEADER = 30  # bytes of a zip entry's fixed header; name and extra field follow (APPNOTE 4.3.7)
@@ -59,13 +59,24 @@ class Dataset:
 
 
 def dataset_for(recipe: Recipe, arch: str, data_dir: Path) -> Dataset:
-    """The recipe's dataset, images of differing sizes brought to what the architecture `arch` takes."""
-    return load_dataset(
-        recipe.data.name,
-        data_dir,
-        image_size=recipe.data.image_size,
-        default_size=architecture(arch).image_size,
-    )
+    """The recipe's dataset as the architecture `arch` takes it: images of its size and number of channels."""
+    known = architecture(arch)
+    dataset = load_dataset(recipe.data.name, data_dir, image_size=recipe.data.image_size, default_size=known.image_size)
+    return with_channels(dataset, known)
+
+
+def with_channels(dataset: Dataset, known: Architecture) -> Dataset:
+    """Grey images three times over for a network of colour images, without a copy; BadDataset where that is no help."""
+    if dataset.channels == known.channels:
+        return dataset
+    if dataset.channels != 1:
+        raise BadDataset(
+            f"the images of {dataset.name!r} have {dataset.channels} channels, {known.name} takes {known.channels}",
+            hint="Use a dataset of such images, or another architecture.",
+        )
+    grey = {"x_train": dataset.x_train, "x_test": dataset.x_test}
+    spread = {name: np.broadcast_to(x, (*x.shape[:3], known.channels)) for name, x in grey.items()}
+    return replace(dataset, **spread)
 
 
 def load_dataset(

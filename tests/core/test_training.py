@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from lastsam_core.errors import CoreError
 from lastsam_core.recipe import Recipe
 from lastsam_core.refining import refine
 from lastsam_core.training import train
-from tests.factories import SMALL, TINY, digest_of, write_tiny_npz
+from tests.factories import SMALL, TINY, digest_of, tiny_dataset, write_tiny_npz
 
 SPEC = SMALL | {"model": {"arch": "resnet20-b"}, "method": {"name": "sgd"}, "optimizer": {"lr": 0.05}}
 
@@ -83,6 +84,34 @@ def test_the_switch_lies_within_the_epochs(tmp_path: Path) -> None:
                 switch_at=wrong,
             )
     assert not (tmp_path / "x.pt").exists()
+
+
+def test_the_switch_keeps_the_schedule(tmp_path: Path) -> None:
+    spec = SPEC | {"method": {"name": "sam"}, "epochs": 4, "schedule": {"entry": "restart", "leave_at": 0.5}}
+    first, second = Recipe.model_validate(spec).split_at(1)
+    assert (first.schedule.leave_at, second.schedule.enter_at, second.schedule.leave_at) == (0.125, 0.125, 0.5)
+    write_tiny_npz(tmp_path / "data")
+    with pytest.raises(CoreError, match="no method to switch to"):
+        train(Recipe.model_validate(SPEC | {"epochs": 2}), data_dir=tmp_path / "data", out=tmp_path / "x", switch_at=1)
+
+
+@pytest.mark.parametrize("model", [{"head": "new"}, {"weights": "ema"}, {"num_classes": 7}])
+def test_what_is_said_of_a_checkpoint_is_refused(model: dict[str, Any], tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(SPEC | {"model": {"arch": "resnet20-b", **model}})
+    with pytest.raises(CoreError, match="there is none to train from"):
+        train(recipe, data_dir=tmp_path, out=tmp_path / "x.pt")
+
+
+def test_grey_images_are_trained_on(tmp_path: Path) -> None:
+    dataset = tiny_dataset(size=32, classes=10, train=64, test=20)
+    grey = {name: getattr(dataset, name)[..., :1] for name in ("x_train", "x_test")}
+    np.savez(tmp_path / "grey.npz", y_train=dataset.y_train, y_test=dataset.y_test, **grey)
+    spec = SPEC | {"data": SMALL["data"] | {"name": "grey"}, "epochs": 1}
+    assert train(Recipe.model_validate(spec), data_dir=tmp_path, out=tmp_path / "x.pt")["test"]["n"] == 20
+    two = {name: getattr(dataset, name)[..., :2] for name in ("x_train", "x_test")}
+    np.savez(tmp_path / "grey.npz", y_train=dataset.y_train, y_test=dataset.y_test, **two)
+    with pytest.raises(CoreError, match="have 2 channels"):
+        train(Recipe.model_validate(spec), data_dir=tmp_path, out=tmp_path / "x.pt")
 
 
 def test_there_is_no_momentum_to_start_with(tmp_path: Path) -> None:
