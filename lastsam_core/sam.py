@@ -146,7 +146,7 @@ class SharpnessAware(Optimizer):
             self.objective,
             self._scale,
             second_pass=second_pass,
-            is_sound=self._sound,
+            guard=guard,
             seed=seed,
         )
         # Optimizer.__init__ would give us groups and state of our own; this sets up its hooks and nothing else.
@@ -222,7 +222,7 @@ class SharpnessAware(Optimizer):
         self.passes += found.passes
         for p, g in zip(parameters, found.descent, strict=True):
             p.grad = g
-        healthy = not self.guard or self._finite(loss, perturbed_loss, grad_norm, norm(found.descent))
+        healthy = self._search.finite(loss, perturbed_loss, grad_norm, norm(found.descent))
         if healthy:
             self.base.step()
         else:
@@ -230,15 +230,6 @@ class SharpnessAware(Optimizer):
             self.skipped += 1
         self._scale.update(healthy, loss.device)
         return loss
-
-    def _sound(self, loss: Tensor, grad_norm: Tensor) -> bool:
-        return not self.guard or self._finite(loss, grad_norm)
-
-    def _finite(self, *values: Tensor) -> bool:
-        # The only place where the host waits for the device. A fused base could take the answer as `found_inf`
-        # and skip by itself, as it does for torch's GradScaler.
-        together = torch.stack([value.to(values[0].device, torch.float64) for value in values])
-        return bool(self._search.ranks.mean(together).isfinite().all())
 
     def _refuse_contradictions(self) -> None:
         rho, objective = self.perturbation.rho, self.objective

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -378,3 +380,17 @@ def test_what_it_refuses() -> None:
             SharpnessAware(wrong, model=model)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="closure"):
         SharpnessAware(base, model=model).step()
+
+
+def test_nothing_outlives_the_optimizer() -> None:
+    """Without a cycle: the copy of the weights goes with it, not when the garbage collector comes by."""
+    model = net()
+    optimizer = sam(model)
+    optimizer.step(closure_of(model, optimizer, *batch()))
+    kept = weakref.ref(optimizer._search._spare)
+    gc.disable()
+    try:
+        del optimizer
+        assert kept() is None
+    finally:
+        gc.enable()
